@@ -1,0 +1,57 @@
+"""What a run is made of: the dataclass behind a recipe's YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..core.errors import ConfigError
+from ..core.spec import Spec
+from ..data.recipe import DataRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRecipe:
+    """How long and in which pieces: ``tokens`` a step and ``micro`` at once, both counted as slots of rows.
+
+    ``epochs`` or ``steps`` ends the run; ``ramp`` lists [step, factor] pairs: from that step on a step takes
+    ``factor`` × ``tokens``. ``chunk`` is how many tokens' logits exist at once.
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    tokens: int = 8192
+    micro: int = 4096
+    clip: float | None = 1.0
+    precision: Spec = Spec("fp32")
+    recompute: Literal["none", "blocks"] = "none"
+    ramp: list[tuple[int, int]] = field(default_factory=list)
+    chunk: int = 1024
+    threads: int | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise ConfigError("train: give either steps or epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole run. ``base`` continues an existing model, ``architecture`` begins a new one."""
+
+    data: DataRecipe
+    train: TrainRecipe
+    seed: int = 0
+    base: str | None = None
+    architecture: Spec | None = None
+    tokenizer: str | None = None
+    objective: Spec = Spec("next_token")
+    optim: Spec = Spec("adamw")
+    schedule: Spec = Spec("cosine")
+    hooks: list[Spec] = field(default_factory=lambda: [Spec("save"), Spec("log")])
+
+    def __post_init__(self) -> None:
+        if (self.base is None) == (self.architecture is None):
+            raise ConfigError("give either base (a model to continue) or architecture (a newborn model)")
+        if self.base is None and self.tokenizer is None:
+            raise ConfigError("a newborn model needs tokenizer: the path of a tokenizer")
