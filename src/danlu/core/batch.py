@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Self
 
 import torch
@@ -27,7 +28,7 @@ class Record:
     def split(self, parts: int) -> list[Self]:
         """At most ``parts`` records of nearly equal numbers of examples, in order; none is empty."""
         edges = [len(self) * i // parts for i in range(parts + 1)]
-        return [self[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+        return [self[a:b] for a, b in pairwise(edges) if b > a]
 
     def __getitem__(self, rows: slice) -> Self:
         return self.map(lambda tensor: tensor[rows])
