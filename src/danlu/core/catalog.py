@@ -42,7 +42,7 @@ def catalog(kind: str | None = None) -> dict[str, list[Part]]:
 
 def registries() -> dict[str, Registry[Any]]:
     """Every registry of the package, after importing all its folders (the verbs aside)."""
-    root = importlib.import_module(__package__.rpartition(".")[0])
+    root = importlib.import_module(__name__.split(".")[0])
     for module in pkgutil.walk_packages(root.__path__, f"{root.__name__}."):
         if module.ispkg:
             importlib.import_module(module.name)

@@ -30,7 +30,13 @@ class Scorer(Protocol):
         """The longest context plus continuation, in tokens."""
         ...
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text as a document begins: with BOS where the model was trained so."""
+        ...
+
+    def byte_count(self, ids: Sequence[int]) -> int:
+        """How many bytes of text these tokens stand for; special tokens count none."""
+        ...
 
     def score(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Score]:
         """One Score a row of (context ids, continuation ids); the context holds at least one token."""

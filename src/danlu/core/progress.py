@@ -30,7 +30,7 @@ class _Rich:
 
 
 @contextmanager
-def bar(title: str, total: float | None, *, unit: str = "it", done: float = 0, quiet: bool = False) -> Iterator[Bar]:
+def bar(title: str, total: float | None, *, unit: str = "it", done: int = 0, quiet: bool = False) -> Iterator[Bar]:
     """A bar on stderr; ``advance(n, loss="1.23")`` moves it and shows values beside it."""
     if quiet or not sys.stderr.isatty():
         yield _Silent()

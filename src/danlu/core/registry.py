@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from .errors import ConfigError, unknown
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 
 class Registry(Generic[T]):
@@ -32,11 +33,13 @@ class Registry(Generic[T]):
         Registry.by_base[base] = self
         Registry.by_kind[kind] = self
 
-    def add(self, name: str) -> Callable[[T], T]:
-        def register(part: T) -> T:
+    def add(self, name: str) -> Callable[[P], P]:
+        """Registers what it decorates, which keeps its own type."""
+
+        def register(part: P) -> P:
             if name in self._parts:
                 raise ValueError(f"{self.kind} {name!r} is registered twice: {self._parts[name]} and {part}")
-            self._parts[name] = part
+            self._parts[name] = part  # type: ignore[assignment]
             return part
 
         return register

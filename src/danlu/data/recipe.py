@@ -13,20 +13,22 @@ LossOn = Literal["answers", "all", "last"]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One file, folder, glob or ``hf://`` address, and its part in the mixture.
+    """One file, folder, glob, ``hf://`` address or ``dataset_info.json#name``, and its part in the mixture.
 
-    ``share`` is relative to the other sources and counts trained rows' tokens; ``format`` is detected when absent;
-    ``columns`` maps the format's fields to the file's columns; ``loss_on`` overrides the recipe's.
+    ``share`` is relative to the other sources and counts trained rows' tokens; without any, every source is seen once
+    an epoch. ``format`` is detected when absent; ``columns`` maps the format's fields to the file's columns, ``tags``
+    the keys and role names of conversations; ``loss_on`` overrides the recipe's.
     """
 
     from_: str
     format: str | None = None
     columns: dict[str, str] | None = None
-    share: float = 1.0
+    tags: dict[str, str] | None = None
+    share: float | None = None
     loss_on: LossOn | None = None
 
     def __post_init__(self) -> None:
-        if not self.share > 0:
+        if self.share is not None and not self.share > 0:
             raise ConfigError(f"share of {self.from_} must be above 0, found {self.share}; strike the source instead")
 
 
@@ -73,3 +75,6 @@ class DataRecipe:
     def __post_init__(self) -> None:
         if not self.parts:
             raise ConfigError("data.parts is empty; name at least one source: [{from: file.jsonl}]")
+        without = [part.from_ for part in self.parts if part.share is None]
+        if without and len(without) < len(self.parts):
+            raise ConfigError(f"data.parts: {without[0]} has no share while others have; give one to all or to none")

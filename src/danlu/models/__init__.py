@@ -1,1 +1,24 @@
-"""TODO docstring by the room's owner."""
+"""Floor 3: models as recipes of parts, newborn or read from the directories that the field publishes."""
+
+from .decoder import Decoder
+from .growing import grow
+from .newborn import build, on_meta, recipe_of
+from .reading import load, read_into, read_recipe
+from .recipe import Recipe
+from .writing import config_of, save, write_into, write_weights
+
+__all__ = [
+    "Decoder",
+    "Recipe",
+    "build",
+    "config_of",
+    "grow",
+    "load",
+    "on_meta",
+    "read_into",
+    "read_recipe",
+    "recipe_of",
+    "save",
+    "write_into",
+    "write_weights",
+]

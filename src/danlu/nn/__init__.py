@@ -1,1 +1,1 @@
-"""TODO docstring by the room's owner."""
+"""Floor 2: the materials of a model — sizes, layouts, masks, projections, attention and the parts around them."""

@@ -23,7 +23,7 @@ class TrainRecipe:
     tokens: int = 8192
     micro: int = 4096
     clip: float | None = 1.0
-    precision: Spec = Spec("fp32")
+    precision: Spec = field(default_factory=lambda: Spec("fp32"))
     recompute: Literal["none", "blocks"] = "none"
     ramp: list[tuple[int, int]] = field(default_factory=list)
     chunk: int = 1024
@@ -33,6 +33,11 @@ class TrainRecipe:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise ConfigError("train: give either steps or epochs")
+        for name in ("steps", "epochs", "tokens", "micro", "clip", "chunk", "threads"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ConfigError(f"train.{name} must be above 0, found {value}")
+        if any(start < 0 or factor < 1 for start, factor in self.ramp):
+            raise ConfigError(f"train.ramp lists [step, factor] with factor at least 1, found {self.ramp}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +50,9 @@ class Recipe:
     base: str | None = None
     architecture: Spec | None = None
     tokenizer: str | None = None
-    objective: Spec = Spec("next_token")
-    optim: Spec = Spec("adamw")
-    schedule: Spec = Spec("cosine")
+    objective: Spec = field(default_factory=lambda: Spec("next_token"))
+    optim: Spec = field(default_factory=lambda: Spec("adamw"))
+    schedule: Spec = field(default_factory=lambda: Spec("cosine"))
     hooks: list[Spec] = field(default_factory=lambda: [Spec("save"), Spec("log")])
 
     def __post_init__(self) -> None:

@@ -1,0 +1,57 @@
+"""Long text in pieces that fit in memory, cut where a tokenizer would cut anyway."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from .readers import Row
+
+PIECE = 1 << 19  # characters
+SEAM = re.compile(r"(?<=\S\n)(?=\S)")
+GAP = re.compile(r"(?<=\S)(?=[ \t]\S)")
+
+
+def cut(text: str, size: int) -> int:
+    """Where a piece of at most ``size`` characters ends: between two lines that are not blank, else before a space
+    between words (both in the second half of the piece), else at ``size``.
+
+    Pre-tokenizers of the GPT-2 kind give the same tokens on both sides of the first two.
+    """
+    for pattern in (SEAM, GAP):
+        place = 0
+        for found in pattern.finditer(text, size // 2, size):
+            place = found.start()
+        if place > size // 2:
+            return place
+    return size
+
+
+def pieces(blocks: Iterable[str], size: int = PIECE, cut: Callable[[str, int], int] = cut) -> Iterator[str]:
+    """Joins blocks and cuts them again into pieces of at most ``size`` characters; joined, they are the text."""
+    held = ""
+    for block in blocks:
+        held += block
+        while len(held) > size:
+            place = cut(held, size)
+            yield held[:place]
+            held = held[place:]
+    if held:
+        yield held
+
+
+def running(texts: Iterable[str]) -> Iterator[Row]:
+    """One row a piece of one document, each with its line; nothing for an empty text."""
+    held, line, first = None, 1, True
+    for text in texts:
+        if held is not None:
+            yield Row(line, _raw(held), first, False)
+            line, first = line + held.count("\n"), False
+        held = text
+    if held is not None:
+        yield Row(line, _raw(held), first, True)
+
+
+def _raw(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode()

@@ -1,0 +1,90 @@
+"""A model at work on one batch: prompts in, then one token a row and step; rows leave when they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..core.errors import unknown
+from ..nn.caches import CACHES
+from ..nn.layout import Layout
+from ..nn.model import Model
+from .packed import packed
+
+NONE = "none"  # no cache: every step reads all tokens again, the yardstick of the others
+PREFILL = 16_384  # tokens of prompts fed at once, padding included
+
+
+class Runner:
+    """Feeds a model; shorter prompts are aligned at their ends, what stands before them is padding (segment 0).
+
+    Raises: ConfigError if there is no such cache.
+    """
+
+    def __init__(self, model: Model, *, cache: str = "slab") -> None:
+        if cache != NONE and cache not in set(CACHES):
+            raise unknown("cache", cache, [NONE, *CACHES])
+        self.model, self.cache_name = model, cache
+        self.device = next(model.parameters()).device
+        self.dtype = next(model.parameters()).dtype
+
+    @torch.inference_mode()
+    def start(self, prompts: Sequence[Sequence[int]], limit: int) -> Tensor:
+        """Logits (B, V) after the prompts; at most ``limit`` tokens a row will be generated."""
+        width = max(map(len, prompts))
+        self.ready = packed(self.model, len(prompts), limit)
+        self.plain = all(len(ids) == width for ids in prompts)
+        pads = [width - len(ids) for ids in prompts]
+        tokens = torch.tensor([[0] * n + list(ids) for n, ids in zip(pads, prompts, strict=True)], device=self.device)
+        self.width, self.spans = width, tuple((row, n, width) for row, n in enumerate(pads))
+        before = torch.tensor(pads, device=self.device)[:, None]  # (B, 1)
+        column = torch.arange(width, device=self.device)
+        self.segment = (column >= before).long()  # (B, T)
+        self.position = (column - before).clamp_(min=0)  # (B, T)
+        self.cache = None
+        if self.cache_name == NONE:
+            self.tokens = tokens
+            return self._feed(tokens, self.position, self.segment)
+        self.cache = CACHES[self.cache_name](
+            self.model.dims, len(prompts), width + limit - 1, dtype=self.dtype, device=self.device
+        )
+        return self._prefill(tokens)
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor) -> Tensor:
+        """Logits (B, V) after one more token a row.  tokens: (B,)."""
+        tokens, position = tokens[:, None], self.position[:, -1:] + 1
+        segment = torch.ones_like(position)
+        if self.cache is not None:
+            self.position = position
+            return self._feed(tokens, position, segment)
+        self.tokens = torch.cat([self.tokens, tokens], 1)
+        self.position = torch.cat([self.position, position], 1)
+        self.segment = torch.cat([self.segment, segment], 1)
+        return self._feed(self.tokens, self.position, self.segment)
+
+    @torch.inference_mode()
+    def keep(self, rows: list[int]) -> None:
+        """Goes on with these rows only."""
+        self.position, self.segment = self.position[rows], self.segment[rows]
+        if self.cache is not None:
+            self.cache.select(rows)
+        else:
+            self.tokens = self.tokens[rows]
+
+    def _prefill(self, tokens: Tensor) -> Tensor:
+        """In pieces of columns, so that memory does not grow with rows · length."""
+        size = max(PREFILL // len(tokens), 1)
+        logits = tokens.new_empty(0)
+        for a in range(0, tokens.shape[1], size):
+            piece = slice(a, a + size)
+            logits = self._feed(tokens[:, piece], self.position[:, piece], self.segment[:, piece])
+        return logits
+
+    def _feed(self, tokens: Tensor, position: Tensor, segment: Tensor) -> Tensor:
+        spans = self.spans if position.shape[1] == self.width else None
+        layout = Layout(position, segment, self.cache, spans, self.plain)
+        hidden = self.ready.hidden(tokens, layout)  # (B, T, M)
+        return self.ready.head(hidden[:, -1]).float()  # (B, V)

@@ -1,0 +1,49 @@
+"""Text as it is decided: never half a character, never part of a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Tail:
+    """Lets text through but for what may yet become a stop string; ends before the first stop string that completes.
+
+    If several complete at the same character, the text ends before the longest. What is let through in all does not
+    depend on how the text was cut into pieces.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.stops = tuple(stops)
+        self.text, self.held, self.stopped = "", "", False
+
+    def push(self, piece: str) -> str:
+        """What of the text so far can be shown now, and was not before."""
+        if self.stopped:
+            return ""
+        self.held += piece
+        begin = self._found()
+        if begin is not None:
+            self.stopped = True
+            return self._let(begin)
+        return self._let(len(self.held) - self._risk())
+
+    def flush(self) -> str:
+        """The rest, when nothing more will come."""
+        return "" if self.stopped else self._let(len(self.held))
+
+    def _found(self) -> int | None:
+        """Where the stop string begins that completes first in what is held."""
+        ends = [(at + len(stop), at) for stop in self.stops if (at := self.held.find(stop)) >= 0]
+        return min(ends)[1] if ends else None
+
+    def _risk(self) -> int:
+        """The length of the longest end of what is held with which some stop string begins."""
+        sizes = range(min(len(self.held), max(map(len, self.stops), default=1) - 1), 0, -1)
+        return next((n for n in sizes if any(stop.startswith(self.held[-n:]) for stop in self.stops)), 0)
+
+    def _let(self, size: int) -> str:
+        shown, self.held = self.held[:size], self.held[size:]
+        self.text += shown
+        if self.stopped:
+            self.held = ""
+        return shown

@@ -1,0 +1,38 @@
+"""A larger vocabulary for a model that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import ShapeError
+from .decoder import Decoder
+
+
+def grow(model: Decoder, pieces: Sequence[Sequence[int]]) -> None:
+    """Adds a token for each of ``pieces``: its row is the mean of the rows of the old tokens listed there.
+
+    Embedding and head grow alike and stay tied if they were; a token without pieces (padding) takes the mean of all.
+    Raises: ShapeError if a piece is not in the old vocabulary.
+    """
+    old = model.dims.vocab
+    for piece in {i for ids in pieces for i in ids}:
+        if not 0 <= piece < old:
+            raise ShapeError(f"a new token is said to be made of the id {piece}, which is not below {old}")
+    tied = model.head.weight is model.embed.weight
+    model.embed.weight = _grown(model.embed.weight, pieces)
+    model.head.weight = model.embed.weight if tied else _grown(model.head.weight, pieces)  # type: ignore[arg-type]
+    model.dims = replace(model.dims, vocab=old + len(pieces))
+    model.recipe = replace(model.recipe, dims=model.dims)
+    model.embed.num_embeddings = model.head.out_features = model.dims.vocab  # type: ignore[assignment]
+
+
+def _grown(weight: Tensor, pieces: Sequence[Sequence[int]]) -> nn.Parameter:
+    with torch.no_grad():
+        rows = weight.float()
+        new = [rows[list(ids)].mean(0) if ids else rows.mean(0) for ids in pieces]
+        grown = torch.cat([weight, torch.stack(new).to(weight.dtype)]) if new else weight
+    return nn.Parameter(grown, requires_grad=weight.requires_grad)

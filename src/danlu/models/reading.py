@@ -1,0 +1,190 @@
+"""Directories to models: config.json to a recipe, safetensors to weights, one tensor at a time."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..core.errors import CheckpointError, ConfigError, DanluError
+from ..core.files import read_json
+from .decoder import Decoder
+from .families import FAMILIES, of_type
+from .hub import located
+from .newborn import empty
+from .notes import Notes
+from .published import TOKENS, Settings
+from .recipe import Recipe
+from .tensors import names_in, natural, opened, tensors_of
+from .weights import Entry
+
+if TYPE_CHECKING:
+    from ..tokenize import Tokenizer
+
+OWN = "danlu/recipe.json"
+SILENT = re.compile(r"(^|\.)(rotary_emb\.inv_freq|attn\.(masked_)?bias)$")
+"""Buffers that older checkpoints carry and every model makes for itself."""
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+def load(
+    path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> tuple[Decoder, Tokenizer | None]:
+    """The model and tokenizer of a Hugging Face directory, a hub id, or a danlu checkpoint or run.
+
+    ``dtype`` is the stored one unless given. The tokenizer is None where the directory has none.
+    Raises: CheckpointError for what is missing, damaged, unsafe or unknown, naming the file, tensor or setting.
+    """
+    folder = located(path)
+    model = read_model(folder, dtype=dtype, device=device)
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        return model, None
+    from ..tokenize import load_tokenizer
+
+    return model, load_tokenizer(folder)
+
+
+def read_model(folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Decoder:
+    """The model of a local directory, in evaluation mode."""
+    recipe, notes = read_recipe(folder)
+    model = empty(recipe, dtype=dtype or stored_dtype(folder), device=device)
+    model.notes = notes
+    read_into(model, folder)
+    return model.eval()
+
+
+def read_recipe(folder: Path) -> tuple[Recipe, Notes]:
+    """What config.json says; danlu/recipe.json beside it may say more, but nothing else."""
+    where = str(folder / "config.json")
+    raw = read_json(where, "the settings of the model")
+    if not isinstance(raw, dict) or "model_type" not in raw:
+        raise CheckpointError(f"{where}: names no model_type; restore config.json from its source")
+    family = of_type(str(raw["model_type"]), where)
+    settings = Settings(raw, where)
+    try:
+        recipe = family.published.read(settings)
+    except ConfigError as error:
+        raise CheckpointError(f"{where}: {error}") from None
+    settings.finish()
+    generation = folder / "generation_config.json"
+    notes = Notes(
+        read_json(generation) if generation.is_file() else None,
+        {key: raw[key] for key in TOKENS if raw.get(key) is not None},
+    )
+    return _own(folder, recipe), notes
+
+
+def _own(folder: Path, recipe: Recipe) -> Recipe:
+    """The recipe danlu kept, where it agrees with config.json."""
+    if not (folder / OWN).is_file():
+        return recipe
+    own = Recipe.read(read_json(folder / OWN, "the recipe of the model"), str(folder / OWN))
+    theirs, ours = (FAMILIES[recipe.family].published.write(r) for r in (recipe, own))
+    if own.family != recipe.family or theirs != ours:
+        key = next((key for key in theirs if theirs[key] != ours.get(key)), "model_type")
+        raise CheckpointError(
+            f"{folder}: config.json and {OWN} disagree about {key!r}; remove {OWN} if config.json is right"
+        )
+    return own
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype in which most files keep all, and all keep most: that of the first matrix."""
+    for file in dict.fromkeys(tensors_of(folder).values()):
+        with opened(file) as handle:
+            for name in names_in(handle):
+                part = handle.get_slice(name)
+                if len(part.get_shape()) == 2:
+                    return DTYPES.get(part.get_dtype(), torch.float32)
+    return torch.float32
+
+
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def read_into(model: Decoder, folder: str | Path) -> None:
+    """Fills every parameter from the safetensors of a directory, one tensor at a time.
+
+    Raises: CheckpointError naming the first tensor that is missing, unexpected or of another shape.
+    """
+    folder = Path(folder)
+    files = tensors_of(folder)
+    parameters = dict(model.named_parameters())
+    entries = entries_of(model)
+    found = _found(entries, files, folder, parameters)
+    by_file: dict[Path, list[str]] = defaultdict(list)
+    for name in found:
+        by_file[files[name]].append(name)
+    with torch.no_grad():
+        for file, names in by_file.items():
+            with opened(file) as handle:
+                for name in names:
+                    _fill(handle, name, found[name], parameters, file)
+
+
+def entries_of(model: Decoder) -> list[Entry]:
+    """The published tensors of this model: the family's table without what this recipe does not have."""
+    parameters = {name for name, _ in model.named_parameters()}
+    table = FAMILIES[model.recipe.family].published.names(model.recipe)
+    entries = [entry for entry in table if parameters.issuperset(entry.ours)]
+    named = {name for entry in entries for name in entry.ours}
+    assert named == parameters, f"no published name for {sorted(parameters - named)}"
+    return entries
+
+
+def _found(entries: list[Entry], files: dict[str, Path], folder: Path, parameters: dict[str, Any]) -> dict[str, Entry]:
+    """Which tensor of the files fills which entry."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        name = next((n for n in _spellings(entry) if n in files), None)
+        if name is None:
+            shape = list(entry.shape([parameters[ours].shape for ours in entry.ours]))
+            raise CheckpointError(
+                f"{folder}: the tensor {entry.name!r} of shape {shape} is missing from the weights; "
+                "fetch them again, or correct config.json"
+            )
+        found[name] = entry
+    tied = "head.weight" not in parameters
+    extra = (n for n in files if n not in found and not SILENT.search(n) and not (tied and n == "lm_head.weight"))
+    if unexpected := sorted(extra, key=natural):
+        raise CheckpointError(
+            f"{folder}: the weights hold {unexpected[0]!r} ({len(unexpected)} such), which the model that config.json "
+            "describes has no place for; correct config.json, or remove the tensor"
+        )
+    return found
+
+
+def _spellings(entry: Entry) -> Iterable[str]:
+    """The published name, older ones, and the name without the prefix of the whole model."""
+    return entry.name, *entry.aliases, entry.name.removeprefix("model."), *(["lm_head.weight"] if _table(entry) else [])
+
+
+def _table(entry: Entry) -> bool:
+    """Tied weights are sometimes stored under the name of the head only."""
+    return entry.ours == ("embed.weight",)
+
+
+def _fill(handle: Any, name: str, entry: Entry, parameters: dict[str, Any], file: Path) -> None:
+    targets = [parameters[ours] for ours in entry.ours]
+    expected, shape = entry.shape([target.shape for target in targets]), tuple(handle.get_slice(name).get_shape())
+    if shape != expected:
+        raise CheckpointError(
+            f"{file}: the tensor {name!r} has shape {list(shape)}, config.json asks for {list(expected)}; "
+            f"{_remedy(entry, shape, expected)}"
+        )
+    try:
+        pieces = entry.unpack(handle.get_tensor(name), [len(target) for target in targets])
+    except RuntimeError as error:
+        raise DanluError(f"{file}: the tensor {name!r} cannot be read ({error})") from None
+    for target, piece in zip(targets, pieces, strict=True):
+        target.copy_(piece)
+
+
+def _remedy(entry: Entry, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    if _table(entry) and shape[1:] == expected[1:]:
+        return f"the weights have a vocabulary of {shape[0]}, so set vocab_size to that or take the weights that belong"
+    return "take the config.json and the weights from the same source"

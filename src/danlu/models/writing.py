@@ -1,0 +1,131 @@
+"""Models to directories that transformers and vLLM open: config.json, safetensors in shards, tokenizer, our recipe."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..core.errors import CheckpointError
+from ..core.files import atomic_folder, write_json
+from .decoder import Decoder
+from .families import FAMILIES
+from .reading import OWN, entries_of
+from .tensors import INDEX, ONE, write_index
+from .weights import Entry
+
+if TYPE_CHECKING:
+    from ..tokenize import Tokenizer
+
+SHARD = 2 << 30
+
+
+def save(
+    model: Decoder,
+    tokenizer: Tokenizer | None,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    max_bytes: int = SHARD,
+) -> Path:
+    """Writes a directory that is either whole or not there, in shards of at most ``max_bytes``.
+
+    Raises: CheckpointError if the directory holds something already (unless ``overwrite``), ConfigError if the
+    model's family cannot express it.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+        raise CheckpointError(f"{path}: exists already; choose another directory, or say overwrite=True")
+    with atomic_folder(path.with_name(f"{path.name}.new")) as draft:
+        write_into(model, tokenizer, draft, max_bytes=max_bytes)
+    if path.exists():
+        shutil.rmtree(path)
+    os.rename(path.with_name(f"{path.name}.new"), path)
+    return path
+
+
+def write_into(model: Decoder, tokenizer: Tokenizer | None, folder: Path, *, max_bytes: int = SHARD) -> None:
+    """Everything that belongs to a model directory, into a folder that exists; for checkpoints."""
+    write_json(folder / "config.json", config_of(model, tokenizer))
+    write_json(folder / OWN, model.recipe.write())
+    if generation := _generation(model, tokenizer):
+        write_json(folder / "generation_config.json", generation)
+    if tokenizer is not None:
+        tokenizer.save(folder)
+    write_weights(model, folder, max_bytes=max_bytes)
+
+
+def config_of(model: Decoder, tokenizer: Tokenizer | None = None) -> dict[str, Any]:
+    """config.json in the words of the model's family."""
+    published = FAMILIES[model.recipe.family].published
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    return {
+        "architectures": [published.architecture],
+        "model_type": published.model_type,
+        **published.write(model.recipe),
+        **_tokens(model, tokenizer),
+        "torch_dtype": dtype,
+    }
+
+
+def _tokens(model: Decoder, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """The tokenizer's special ids; those the model came with where there is no tokenizer."""
+    if tokenizer is None:
+        return dict(model.notes.tokens)
+    ids = {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos, "pad_token_id": tokenizer.pad}
+    return {key: value for key, value in ids.items() if value is not None}
+
+
+def _generation(model: Decoder, tokenizer: Tokenizer | None) -> dict[str, Any] | None:
+    """The generation settings the model came with; whoever generates stops where this tokenizer's answers end."""
+    kept = model.notes.generation
+    if tokenizer is None:
+        return kept
+    stops = (kept or {}).get("eos_token_id", [])
+    stops = list(dict.fromkeys([*tokenizer.stops, *(stops if isinstance(stops, list) else [stops])]))
+    return {**(kept or {}), **_tokens(model, tokenizer), **({"eos_token_id": stops} if stops else {})}
+
+
+def write_weights(model: Decoder, folder: str | Path, *, max_bytes: int = SHARD) -> None:
+    """The weights in published names, tied ones once, as one file or as shards with an index."""
+    folder, parameters = Path(folder), dict(model.named_parameters())
+    shards = _shards(entries_of(model), parameters, max_bytes)
+    files: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        name = ONE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        _write({entry.name: entry.pack([parameters[o].detach() for o in entry.ours]) for entry in shard}, folder / name)
+        files |= dict.fromkeys((entry.name for entry in shard), name)
+    if len(shards) > 1:
+        write_index(folder, files, sum(p.numel() * p.element_size() for p in parameters.values()))
+    else:
+        (folder / INDEX).unlink(missing_ok=True)
+
+
+def _shards(entries: list[Entry], parameters: dict[str, torch.nn.Parameter], max_bytes: int) -> list[list[Entry]]:
+    shards: list[list[Entry]] = []
+    room = 0
+    for entry in entries:
+        size = sum(parameters[ours].numel() * parameters[ours].element_size() for ours in entry.ours)
+        if not shards or size > room:
+            shards.append([])
+            room = max_bytes
+        shards[-1].append(entry)
+        room -= size
+    return shards
+
+
+def _write(tensors: dict[str, Tensor], file: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: tensor.to("cpu") for name, tensor in tensors.items()}, file, metadata={"format": "pt"})
+    except SafetensorError as error:
+        if "os error 28" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from None
+        raise

@@ -1,0 +1,31 @@
+"""The feed-forward of GPT-2 and BERT."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..activation import GELU, GELU_TANH
+from ..dims import Dims
+from ..layout import Layout
+from ..remade import remade
+from . import FFNS, Ffn
+
+
+@FFNS.add("gelu")
+class Gelu(Ffn):
+    """Two linear maps with a Gaussian error unit between, exact or by its tanh approximation.
+
+    y = W_down (h Φ(h)),  h = W_up x;  with ``tanh``: Φ(h) ≈ (1 + tanh(√(2/π) (h + 0.044715 h³))) / 2
+    Source: Hendrycks, Gimpel 2016, arXiv:1606.08415, §2.
+    Truth:  tests/truth/test_ffns.py (math.erf and math.tanh; gradient by finite differences).
+    """
+
+    def __init__(self, dims: Dims, *, bias: bool = False, tanh: bool = False) -> None:
+        super().__init__(dims, bias=bias)
+        self.activation = GELU_TANH if tanh else GELU
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        up = self.up(x)
+        active, held = self.activation.of(up), up.detach()
+        with remade(active, lambda: self.activation.of(held)):
+            return self.down(active)

@@ -1,0 +1,34 @@
+"""Attention written down as it is defined."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from . import KERNELS, Ask, Kernel, allowed
+
+
+@KERNELS.add("reference")
+class Reference(Kernel):
+    """Holds all scores at once and serves every position, mask and cache; the others are measured against it.
+
+    out = softmax(q kᵀ / sqrt(D), over allowed keys) v;  scores (B, H, T, S) in float32
+    Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
+    Truth:  tests/truth/test_kernels.py (a loop over queries and keys in Python floats).
+    """
+
+    def refuses(self, ask: Ask) -> str | None:
+        return None
+
+    def run(self, ask: Ask) -> Tensor:
+        heads, size = ask.q.shape[2:]
+        shared = heads // ask.keys.k.shape[2]
+        k, v = (x.repeat_interleave(shared, 2) for x in (ask.keys.k, ask.keys.v))
+        scores = torch.einsum("bqhd,bkhd->bhqk", ask.q.float(), k.float()) / math.sqrt(size)
+        may = allowed(ask)
+        scores = ask.position.score(scores, ask.q, ask.layout, ask.keys, may)
+        weight = scores.masked_fill(~may[:, None], -torch.inf).softmax(-1)
+        weight = weight.masked_fill(~may.any(-1)[:, None, :, None], 0.0)
+        return torch.einsum("bhqk,bkhd->bqhd", weight.to(v.dtype), v)

@@ -1,0 +1,87 @@
+"""Torch's fused attention: no scores in memory, no work above the diagonal nor across documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..layout import Layout
+from ..masks import Full, Mask
+from ..masks.causal import Causal
+from . import KERNELS, Ask, Kernel, allowed
+
+fused: Any = F.scaled_dot_product_attention
+
+
+@KERNELS.add("sdpa")
+class Sdpa(Kernel):
+    """Calls torch's scaled_dot_product_attention, without a mask wherever the layout says that none is needed.
+
+    Plain rows are causal by a flag, a single new token looks at all keys, packed rows on the host are served one
+    document at a time; everything else gets a mask of booleans, made once a call.
+    Source: Dao et al. 2022, arXiv:2205.14135, algorithm 1 (the algorithm behind torch's kernel).
+    Truth:  tests/truth/test_kernels.py (a loop over queries and keys in Python floats).
+    """
+
+    def refuses(self, ask: Ask) -> str | None:
+        return "the position encoding changes scores, which it never shows" if ask.position.touches_scores else None
+
+    def run(self, ask: Ask) -> Tensor:
+        queries, keys = ask.q.shape[1], ask.keys.k.shape[1]
+        layout = ask.layout
+        if queries == keys and layout.spans is not None and not layout.plain and ask.q.device.type == "cpu":
+            return _by_document(ask)
+        mask, causal = _mask(ask, queries, keys)
+        q, k, v = ask.q.transpose(1, 2), ask.keys.k.transpose(1, 2), ask.keys.v.transpose(1, 2)
+        out = fused(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
+        return out.transpose(1, 2)
+
+
+def _mask(ask: Ask, queries: int, keys: int) -> tuple[Tensor | None, bool]:
+    """The mask (B, 1, T, S) if one must be shown, and whether the causal flag does."""
+    if ask.layout.plain:
+        mask = ask.mask.within(keys)
+        if mask == _CAUSAL and queries in (1, keys):
+            return None, queries > 1
+        if mask == _FULL:
+            return None, False
+    return allowed(ask)[:, None], False
+
+
+def _by_document(ask: Ask) -> Tensor:
+    """Each document by itself; what lies between documents is padding and answers zeros."""
+    pieces = ask.layout.once("pieces", (), lambda: _pieces(ask.layout))
+    sizes = [size for size, _ in pieces]
+    q, k, v = (x.flatten(0, 1).split(sizes) for x in (ask.q, ask.keys.k, ask.keys.v))
+    out = [
+        _document(q[i], k[i], v[i], ask.mask.within(size)) if real else torch.zeros_like(q[i])
+        for i, (size, real) in enumerate(pieces)
+    ]
+    return torch.cat(out).view(ask.q.shape)
+
+
+def _document(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    """q: (T, H, D); k, v: (T, K, D)."""
+    causal, shown = mask == _CAUSAL, None
+    if not causal and mask != _FULL:
+        at = torch.arange(len(q), device=q.device)
+        shown = mask.allows(at[:, None], at)
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    return fused(q, k, v, attn_mask=shown, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])[0].transpose(0, 1)
+
+
+def _pieces(layout: Layout) -> list[tuple[int, bool]]:
+    """The rows laid end to end, cut into (tokens, whether they are a document)."""
+    length, end = layout.segment.shape[1], 0
+    pieces: list[tuple[int, bool]] = []
+    for row, start, stop in layout.spans or ():
+        begin = row * length + start
+        pieces += [(begin - end, False)] * (begin > end) + [(stop - start, True)]
+        end = row * length + stop
+    return pieces + [(layout.segment.numel() - end, False)] * (layout.segment.numel() > end)
+
+
+_CAUSAL, _FULL = Causal(), Full()

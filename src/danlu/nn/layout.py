@@ -1,0 +1,105 @@
+"""Where the tokens of this call sit: all that differs between training, prefill, decoding and packed documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+Span = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Keys:
+    """What the queries of one layer may look at.  k, v: (B, S, K, D); position, segment: (B, S).
+
+    segment 0 is padding, a negative segment is visible to every document (prefixes of adapters).
+    """
+
+    k: Tensor
+    v: Tensor
+    position: Tensor
+    segment: Tensor
+
+
+class Cache(Protocol):
+    """Keys of earlier calls.  ``length`` counts the tokens stored a row so far and is known on the host."""
+
+    @property
+    def length(self) -> int: ...
+
+    def append(self, layer: int, new: Keys) -> Keys:
+        """Stores this call's keys of one layer and answers all keys its queries may look at."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """position, segment: (B, T); segment 0 is padding, equal segments of a row are one document.
+
+    ``spans`` and ``plain`` are facts set by the maker, never asked of a tensor: ``spans`` lists (row, start, stop) of
+    every document, positions counting from 0 in each; ``plain`` says that every row is one document without padding
+    and that all rows stand at the same positions, in order and without gaps.
+    """
+
+    position: Tensor
+    segment: Tensor
+    cache: Cache | None = None
+    spans: tuple[Span, ...] | None = None
+    plain: bool = False
+    memo: dict[object, tuple[tuple[object, ...], Any]] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def dense(cls, tokens: Tensor, cache: Cache | None = None, start: int = 0) -> Layout:
+        """One document a row, beginning at position ``start``.  tokens: (B, T)."""
+        rows, length = tokens.shape[:2]
+        position = torch.arange(start, start + length, device=tokens.device).expand(rows, length)
+        return cls(position, position.new_ones(1).expand(rows, length), cache, plain=True)
+
+    @classmethod
+    def of(cls, position: Tensor, segment: Tensor) -> Layout:
+        """Packed rows: finds where documents lie if the tensors are on the host.  (B, T) each."""
+        spans = documents(position, segment) if segment.device.type == "cpu" else None
+        rows, length = segment.shape
+        plain = spans == tuple((row, 0, length) for row in range(rows))
+        return cls(position, segment, None, spans, plain)
+
+    def to(self, device: torch.device | str) -> Layout:
+        """The same facts with tensors on another device."""
+        position, segment = (x.to(device, non_blocking=True) for x in (self.position, self.segment))
+        return Layout(position, segment, self.cache, self.spans, self.plain)
+
+    def keys(self, layer: int, k: Tensor, v: Tensor) -> Keys:
+        """All keys the queries of this call may look at in ``layer``: k, v themselves, or what the cache answers."""
+        new = Keys(k, v, self.position, self.segment)
+        return new if self.cache is None else self.cache.append(layer, new)
+
+    def once(self, key: object, given: tuple[object, ...], make: Callable[[], T]) -> T:
+        """What depends only on ``given`` (compared by identity) is made once a call and shared by all layers.
+
+        Not for what carries a gradient: a recomputed block would find it made already.
+        """
+        held = self.memo.get(key)
+        if held is None or any(a is not b for a, b in zip(held[0], given, strict=True)):
+            held = self.memo[key] = (given, make())
+        return held[1]
+
+
+def documents(position: Tensor, segment: Tensor) -> tuple[Span, ...] | None:
+    """(row, start, stop) of every document, in order; None if they are not contiguous, counted from 0.  (B, T) each."""
+    begins = torch.ones_like(segment, dtype=torch.bool)
+    begins[:, 1:] = segment[:, 1:] != segment[:, :-1]
+    real = segment != 0
+    follows = torch.zeros_like(position)
+    follows[:, 1:] = position[:, :-1] + 1
+    if not torch.equal(position[real], follows.masked_fill(begins, 0)[real]):
+        return None
+    length = segment.shape[1]
+    starts = begins.nonzero().tolist()
+    stops = [start if row == r else length for (r, start), (row, _) in zip(starts[1:], starts, strict=False)] + [length]
+    kinds = segment[begins].tolist()
+    return tuple((r, a, b) for (r, a), b, kind in zip(starts, stops, kinds, strict=True) if kind != 0)

@@ -1,0 +1,53 @@
+"""Linear maps and tables whose sides have names: all that parallelism, adapters and initialization need to know."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Birth:
+    """How a newborn parameter is drawn: normal with ``std``, residual projections smaller by sqrt(2 · layers)."""
+
+    std: float
+    layers: int
+    generator: torch.Generator
+
+
+class Linear(nn.Linear):
+    """y = x Wᵀ + b with axes = (name of the output, name of the input), e.g. ("heads", "model").  weight: (out, in)."""
+
+    def __init__(self, out: int, inp: int, *, axes: tuple[str, str], bias: bool = False) -> None:
+        super().__init__(inp, out, bias=bias)
+        self.axes = axes
+
+    def reset_parameters(self) -> None:
+        """Weights are drawn by ``born`` or read from a file; until then they are zero."""
+        nn.init.zeros_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def born(self, birth: Birth) -> None:
+        """A projection into the residual stream is drawn smaller, so that depth does not let the stream grow."""
+        std = birth.std / math.sqrt(2 * birth.layers) if self.axes[0] == "model" else birth.std
+        nn.init.normal_(self.weight, std=std, generator=birth.generator)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class Embedding(nn.Embedding):
+    """A table of vectors with axes = (name of the rows, name of the columns).  weight: (rows, columns)."""
+
+    def __init__(self, rows: int, columns: int, *, axes: tuple[str, str]) -> None:
+        super().__init__(rows, columns)
+        self.axes = axes
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+
+    def born(self, birth: Birth) -> None:
+        nn.init.normal_(self.weight, std=birth.std, generator=birth.generator)

@@ -1,0 +1,23 @@
+"""NTK-aware scaling: the base is stretched, not the positions."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from . import SCALINGS, Scaling, plain
+
+
+@SCALINGS.add("ntk")
+class Ntk(Scaling):
+    """Raises the base so that the slowest wave is interpolated by ``factor`` and the fastest not at all.
+
+    θ'_i = (base · factor^(D / (D - 2)))^(-2i / D), gain 1
+    Source: bloc97 2023, "NTK-Aware Scaled RoPE", quoted in Peng et al. 2023, arXiv:2309.00071, eq. 16.
+    Truth:  tests/truth/test_scalings.py (first wave unchanged, last wave exactly 1 / factor; shared formula).
+    """
+
+    def __init__(self, *, factor: float) -> None:
+        self.factor = factor
+
+    def frequencies(self, size: int, base: float) -> tuple[Tensor, float]:
+        return plain(size, base * self.factor ** (size / (size - 2))), 1.0

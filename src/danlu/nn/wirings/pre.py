@@ -1,0 +1,25 @@
+"""Normalize before each sublayer."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..layout import Layout
+from . import WIRINGS, Wiring
+
+
+@WIRINGS.add("pre")
+class PreNorm(Wiring):
+    """The residual stream runs through untouched; each sublayer reads a normalized copy and adds to it.
+
+    x ← x + f(norm(x)), for each sublayer f in turn; a final norm closes the stack
+    Source: Xiong et al. 2020, arXiv:2002.04745, §3.2; Radford et al. 2019 (GPT-2).
+    Truth:  tests/truth/test_wirings.py (the recursion by hand on sublayers of one number).
+    """
+
+    final_norm = True
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        for name, norm in self.norms.items():
+            x = x + self.run(name, norm(x), layout)
+        return x

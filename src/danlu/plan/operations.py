@@ -1,0 +1,86 @@
+"""Floating-point operations: the rule 6·N·D, and the exact count of the matrix products of a decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Operations:
+    """FLOPs of the matrix products of one forward pass, two a multiply-add; norms, rotations and softmax are not counted.
+
+    ``linear``: projections of attention and FFN; ``scores``: q·k and weights·v; ``head``: hidden to logits.
+    """
+
+    linear: int
+    scores: int
+    head: int
+
+    @property
+    def forward(self) -> int:
+        return self.linear + self.scores + self.head
+
+    def training(self, *, recompute: bool = False) -> int:
+        """Forward, then a gradient for the input and one for the weight of each product: 3 ×; recomputed blocks: 4 ×."""
+        blocks = self.linear + self.scores
+        return (4 if recompute else 3) * blocks + 3 * self.head
+
+    def times(self, rows: float) -> Operations:
+        return Operations(*(round(rows * part) for part in (self.linear, self.scores, self.head)))
+
+
+def operations(
+    *, block_weights: int, head_weights: int, layers: int, heads: int, head: int, length: int, past: int = 0, window: int | None = None, causal: bool = True
+) -> Operations:  # fmt: skip
+    """One row of ``length`` new tokens after ``past`` cached ones.
+
+    linear = 2 · length · (weights of the matrices of all blocks); head = 2 · length · (weights of the head);
+    scores = 4 · layers · heads · head · pairs, where pairs counts (query, key) that may meet: for causal attention
+    length·(length + 1)/2 + length·past, fewer in a window, and length·(length + past) if kernels compute the square.
+
+    Source: Kaplan et al. 2020, arXiv:2001.08361, table 1; Narayanan et al. 2021, arXiv:2104.04473, §5.1.
+    Truth:  tests/truth/test_plan_operations.py (torch's own FLOP counter over the real model; pairs by enumeration).
+    """
+    seen = pairs(length, past=past, window=window, causal=causal)
+    return Operations(2 * length * block_weights, 4 * layers * heads * head * seen, 2 * length * head_weights)
+
+
+def pairs(length: int, *, past: int = 0, window: int | None = None, causal: bool = True) -> int:
+    """(query, key) pairs that may meet: query i of ``length`` sees the past, itself and those before it."""
+    if not causal:
+        return length * (length + past)
+    whole = length * (length + 1) // 2 + length * past
+    if window is None or window >= length + past:
+        return whole
+    full = max(0, min(length, window - past))  # queries that still see everything before them
+    return full * (full + 1) // 2 + full * past + (length - full) * window
+
+
+def training_flops(params: float, tokens: float, *, factor: float = 6) -> float:
+    """C = 6·N·D: two FLOPs a parameter and token forward, four backward; 8 with full recomputation.
+
+    Source: Kaplan et al. 2020, arXiv:2001.08361, §2.1; Brown et al. 2020, arXiv:2005.14165, table D.1.
+    Truth:  tests/truth/test_plan_operations.py (GPT-3 3.14e23, Llama-3.1-405B 3.8e25).
+    """
+    return factor * params * tokens
+
+
+def pf_days(flops: float) -> float:
+    """Days at 10^15 FLOP/s."""
+    return flops / 1e15 / SECONDS_A_DAY
+
+
+def device_hours(flops: float, *, rate: float, share: float) -> float:
+    """Hours of one device with a peak of ``rate`` FLOP/s of which ``share`` (MFU) is reached."""
+    return flops / (rate * share) / 3600
+
+
+def utilization(flops: float, *, seconds: float, rate: float) -> float:
+    """MFU: the share of the device's peak that useful arithmetic reached.
+
+    Source: Chowdhery et al. 2022, arXiv:2204.02311, appendix B.
+    Truth:  tests/truth/test_plan_operations.py (published MFUs of MPT, LLaMA and BLOOM from their hours).
+    """
+    return flops / (seconds * rate)

@@ -1,0 +1,80 @@
+"""What one block keeps for its backward pass: closed forms of what danlu's own ``nn`` saves, in bytes a token slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..models import Recipe
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Bytes of a number in the residual stream and in matrix products; ``autocast`` copies weights and inputs."""
+
+    stream: int
+    product: int
+    autocast: bool
+
+    @classmethod
+    def of(cls, precision: str) -> Widths:
+        half = precision in ("bf16", "fp16")
+        return cls(4, 2 if half else 4, half)
+
+
+@dataclass(frozen=True)
+class Ffn:
+    """Vectors of width ffn that a feed-forward keeps, and that exist besides while its backward pass is at its widest."""
+
+    kept: int
+    passing: int
+
+
+# swiglu keeps gate and up (their product is made again) and passes d(product), grad·up and d(gate); gelu keeps its
+# input and passes the remade output and its gradient; relu keeps its output, and its gradient and input's pass.
+FFN = {"swiglu": Ffn(2, 3), "geglu": Ffn(2, 3), "gelu": Ffn(1, 2), "relu": Ffn(1, 2)}
+UNKNOWN_FFN = Ffn(2, 3)  # a part from outside is counted like the widest known one
+
+# float32 numbers a vector kept beside it: 1 / rms, or mean and 1 / std; and vectors that pass while it goes backward.
+NORM_NUMBERS = {"rms": 1, "layer": 2}
+NORM_PASSING = {"rms": 3, "layer": 1}
+MASKED = ("window", "prefix", "both", "either")  # masks that the fused kernel must be shown as numbers
+
+
+def block(recipe: Recipe, widths: Widths, *, documents: bool = False) -> dict[str, float]:
+    """Bytes a slot that one block keeps, by kind: stream, attention, ffn.
+
+    stream = 2 (d·s + 4·r) + 2·d·s under dropout: what both norms read, and their numbers;
+    attention = d·p·(3 under autocast) + (2·H·D + 2·K·D)·p + 4·H: its input, q, k, v, out and log-sum-exp; packed
+    documents keep their outputs once more, H·D·p; norms of q and k keep what they read;
+    ffn = d·p·(inputs) + kept·ffn·p.   s, p: bytes of a number in the stream and in products.
+
+    Source: derived from src/danlu/nn (attention.py, ffns/, norms/, remade.py) and torch's fused attention.
+    Truth:  tests/parity/test_plan_memory.py (torch.autograd.graph.saved_tensors_hooks on the real block).
+    """
+    dims = recipe.dims
+    wide, narrow = dims.heads * dims.head, dims.kv_heads * dims.head
+    inputs = (3, 2 if recipe.ffn.use not in ("gelu", "relu") else 1) if widths.autocast else (1, 1)
+    stream = 2 * (dims.model * widths.stream + 4 * NORM_NUMBERS.get(recipe.norm.use, 2))
+    if recipe.dropout:
+        stream += 2 * dims.model * widths.stream
+    attention = (inputs[0] * dims.model + 2 * wide + 2 * narrow) * widths.product + 4 * dims.heads
+    attention += wide * widths.product if documents else 0
+    if recipe.head_norm:
+        numbers = NORM_NUMBERS.get(recipe.head_norm.use, 2)
+        attention += (wide + narrow) * widths.product + 4 * numbers * (dims.heads + dims.kv_heads)
+    kept = FFN.get(recipe.ffn.use, UNKNOWN_FFN).kept
+    return {
+        "stream": stream,
+        "attention": attention,
+        "ffn": (inputs[1] * dims.model + kept * dims.ffn) * widths.product,
+    }
+
+
+def masks(recipe: Recipe, widths: Widths, rows: int, length: int, *, plain: bool) -> float:
+    """Bytes a block keeps for the mask that fused attention must be shown: T·T numbers a row, or once if rows are plain.
+
+    None for causal attention, nor where a window is at least as long as the row.
+    """
+    shown = [m for m in recipe.masks if m.use in MASKED and m.settings.get("size", 0) < length]
+    share = len(shown) / len(recipe.masks)
+    return share * (1 if plain else rows) * length * length * widths.product

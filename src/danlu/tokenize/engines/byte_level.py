@@ -1,0 +1,119 @@
+"""Byte-level BPE by tiktoken: the same merges, an order of magnitude faster on one core."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import Tokenizer as Backend, normalizers
+
+from ..patterns import GPT2
+from ..pieces import byte_alphabet, read_byte_level
+from . import ENGINES, Engine
+from .reference import Reference
+
+# Case folding of these differs between regex libraries; texts that hold them, or half a surrogate, go the slow way.
+FOLDED = "\u017f\u212a"
+RARE = f"[{FOLDED}\ud800-\udfff]"
+
+
+@ENGINES.add("tiktoken")
+class Tiktoken(Engine):
+    """Encodes byte-level BPE with tiktoken, which joins the adjacent pair whose joint bytes have the lowest rank.
+
+    rank(piece) = place of its merge.  Equal to merging by pairs if each piece comes of exactly one merge and its own
+    bytes lead to it: then within the bytes of a piece no other pair with that result is ever adjacent. ``refuses``
+    checks the form, ``build`` the pieces.  Texts with added tokens go to the reference.
+    Source: https://github.com/openai/tiktoken
+    Truth:  tests/parity/test_tokenizers_engines.py; tests/properties/test_tokenizer_engines.py (ids of tokenizers).
+    """
+
+    speed = 16.8
+
+    def __init__(self, plain: Backend, description: dict[str, Any], encoding: Any) -> None:
+        self._reference, self._encoding = Reference(plain), encoding
+        self._normalizer: normalizers.Normalizer | None = plain.normalizer
+        vocab, merges = description["model"]["vocab"], _merges(description)
+        ids = [*(vocab[letter] for letter in byte_alphabet().values()), *(vocab[left + right] for left, right in merges)]
+        self._ids = None if ids == sorted(ids) and ids[0] == 0 and ids[-1] == len(ids) - 1 else ids
+        added = [t["content"] for t in description["added_tokens"] if not t["special"] and t["content"]]
+        self._slow = re.compile("|".join([RARE, *map(re.escape, added)]))
+
+    @classmethod
+    def refuses(cls, description: dict[str, Any]) -> str | None:
+        model = description["model"]
+        plain_bpe = {"dropout": (None, 0.0), "continuing_subword_prefix": (None, ""), "end_of_word_suffix": (None, "")}
+        if model.get("type") != "BPE" or any(model.get(key) not in empty for key, empty in plain_bpe.items()):
+            return "only plain BPE is served"
+        if word_pattern(description) is None:
+            return "text is not cut by one regular expression into byte-level words"
+        if missing := set(byte_alphabet().values()) - set(model["vocab"]):
+            return f"{len(missing)} bytes are no pieces"
+        if not _one_merge_each(description):
+            return "a piece comes of several merges, or of none"
+        if any(t["normalized"] and not t["special"] for t in description["added_tokens"]) and description["normalizer"]:
+            return "added tokens are looked for in normalized text"
+        return None if importlib.util.find_spec("tiktoken") else "tiktoken is not installed (extra 'tiktoken')"
+
+    @classmethod
+    def build(cls, plain: Backend, description: dict[str, Any]) -> Engine:
+        import tiktoken
+
+        if not _all_reached(plain, description):
+            return Reference(plain)
+        ranks = {bytes([byte]): rank for rank, byte in enumerate(byte_alphabet())}
+        for left, right in _merges(description):
+            ranks[read_byte_level(left + right)] = len(ranks)
+        pattern = word_pattern(description)
+        assert pattern is not None
+        encoding = tiktoken.Encoding("danlu", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+        return cls(plain, description, encoding)
+
+    def encode(self, text: str) -> list[int]:
+        if self._slow.search(text):
+            return self._reference.encode(text)
+        if self._normalizer is not None:
+            text = self._normalizer.normalize_str(text)
+        ids = self._encoding.encode_ordinary(text)
+        return ids if self._ids is None else [self._ids[rank] for rank in ids]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+
+def word_pattern(description: dict[str, Any]) -> str | None:
+    """The regular expression that cuts text into words, if the cutting is byte-level by one expression."""
+    steps = description["pre_tokenizer"] or {}
+    listed = steps.get("pretokenizers", [steps])
+    *before, last = listed
+    if last.get("type") != "ByteLevel" or last.get("add_prefix_space"):
+        return None
+    if last.get("use_regex", True):
+        return GPT2 if not before else None
+    if len(before) != 1 or before[0].get("type") != "Split":
+        return None
+    split = before[0]
+    whole = split["behavior"] == "Isolated" and not split["invert"]
+    return split["pattern"].get("Regex") if whole else None
+
+
+def _merges(description: dict[str, Any]) -> list[tuple[str, str]]:
+    return [tuple(m.split(" ")) if isinstance(m, str) else (m[0], m[1]) for m in description["model"]["merges"]]
+
+
+def _one_merge_each(description: dict[str, Any]) -> bool:
+    """Every piece that is no byte and no special token is the result of exactly one merge."""
+    results = [left + right for left, right in _merges(description)]
+    added = {token["content"] for token in description["added_tokens"]}
+    others = set(description["model"]["vocab"]) - set(byte_alphabet().values()) - added
+    return len(results) == len(set(results)) and others <= set(results)
+
+
+def _all_reached(plain: Backend, description: dict[str, Any]) -> bool:
+    """Whether merging the bytes of each piece ends in that piece."""
+    return all(
+        [token.value for token in plain.model.tokenize(left + right)] == [left + right]
+        for left, right in _merges(description)
+    )

@@ -1,0 +1,28 @@
+"""From sums of gradients to the gradient of the mean, clipped: one pass over memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+TINY = 1e-6
+
+
+def norm(gradients: Sequence[Tensor]) -> Tensor:
+    """The 2-norm of all of them as one vector."""
+    return torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+
+
+def settle(gradients: Sequence[Tensor], divisor: float, norm: float, clip: float | None) -> None:
+    """Divides summed gradients by ``divisor``, and shortens them to ``clip`` if ``norm`` (after division) is longer.
+
+    g ← g / divisor · min(1, clip / (norm + 1e-6)).
+
+    Source: Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
+    Truth:  tests/truth/test_gradients.py (torch.nn.utils.clip_grad_norm_ on the gradient of the mean).
+    """
+    factor = 1.0 if clip is None else min(1.0, clip / (norm + TINY))
+    if (factor := factor / divisor) != 1.0:
+        torch._foreach_mul_(list(gradients), factor)

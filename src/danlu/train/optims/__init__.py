@@ -1,0 +1,41 @@
+"""What turns gradients into steps: torch's optimizers over groups of parameters named by what they are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ...core.registry import Registry
+
+Named = Iterable[tuple[str, nn.Parameter]]
+
+
+class Optim(ABC):
+    """A rule for steps; ``lr`` is the peak that the schedule multiplies."""
+
+    lr: float
+
+    @abstractmethod
+    def over(self, parameters: Named) -> Optimizer:
+        """torch's optimizer over these parameters; its state is keyed by their order."""
+
+
+def groups(parameters: Named, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices and embeddings decay; norms, biases and other vectors do not. Frozen parameters are left out."""
+    trained = [parameter for _, parameter in parameters if parameter.requires_grad]
+    matrices = [p for p in trained if p.ndim >= 2]
+    vectors = [p for p in trained if p.ndim < 2]
+    decays = ((matrices, weight_decay), (vectors, 0.0))
+    return [{"params": params, "weight_decay": decay} for params, decay in decays if params]
+
+
+def fusable(parameters: Named) -> bool:
+    """Whether torch's fused kernels take all of them: floating point, on a device that has such kernels."""
+    return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") and p.dtype is not torch.float16 for _, p in parameters)
+
+
+OPTIMS: Registry[type[Optim]] = Registry("optimizer", Optim, __name__)

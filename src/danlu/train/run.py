@@ -1,0 +1,237 @@
+"""From a recipe to a trained model in a run folder: the first of the five calls run → fit → update → loss → hidden."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from .. import data, models
+from ..core import config
+from ..core.errors import ConfigError, ShapeError
+from ..core.files import MANIFEST, atomic_folder, seal, verify
+from ..core.rng import derive
+from ..data import Prepared
+from ..models import Decoder
+from ..objectives import OBJECTIVES
+from ..plan import measuring
+from ..tokenize import Tokenizer, load_tokenizer
+from . import held_out
+from .blame import blame
+from .checkpoint import Checkpoints
+from .curves import draw
+from .folder import Folder
+from .hooks import HOOKS, Hook, Sight
+from .optims import OPTIMS
+from .pieces import rows_a_batch, rows_at_once, steps_of
+from .precisions import PRECISIONS
+from .recipe import Recipe
+from .report import report
+from .schedules import SCHEDULES
+from .speed import flops_a_token, rate_here
+from .trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, the model as trained, the lines of metrics.jsonl and what report.json says."""
+
+    folder: Path
+    model: Decoder
+    tokenizer: Tokenizer
+    metrics: list[dict[str, Any]]
+    report: dict[str, Any]
+
+
+def train(
+    recipe: Recipe | str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    resume: bool = True,
+    quiet: bool = False,
+) -> Run:
+    """Trains what a recipe says and leaves the model under ``out/final``; ``out`` is runs/<name of the recipe>.
+
+    Called again with the same recipe it goes on where it was killed, bit for bit, or answers the finished run;
+    ``resume=False`` deletes that run and begins anew.
+    Raises: ConfigError, DataError, ShapeError, CheckpointError: each one sentence with its remedy.
+    """
+    recipe, path = _resolved(recipe, overrides, out)
+    folder = Folder.open(path, recipe, resume=resume, quiet=quiet)
+    if folder.finished:
+        folder.note(f"{path} is finished; its model lies under {folder.final}")
+        return _finished(folder)
+    with _machine(recipe), measuring() as peak:
+        begin = time.monotonic()
+        work = _Work(recipe, folder)
+        stopped = work.fit()
+        seconds = time.monotonic() - begin
+    return work.close(stopped, seconds, peak)
+
+
+class _Work:
+    """Everything a run holds while it runs."""
+
+    def __init__(self, recipe: Recipe, folder: Folder) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.hooks = _hooks(recipe)
+        model, self.tokenizer = origin(recipe)
+        check(recipe, model, self.tokenizer)
+        self.data = data.build(recipe.data, self.tokenizer, seed=recipe.seed, quiet=folder.quiet)
+        self.steps = steps_of(recipe, self.data.train)
+        self.trainer = build(recipe, model, self.data, self.steps)
+        keep = next((hook.keep for hook in self.hooks if hook.keep), None)
+        self.checkpoints = Checkpoints(folder.checkpoints, self.tokenizer, keep=keep, note=folder.note)
+        self.bytes_ = held_out.byte_table(self.tokenizer, model.dims.vocab)
+
+    # ── what the trainer asks of its keeper ──────────────────────────────────────────────────────────────────────
+    def save(self, trainer: Trainer) -> None:
+        self.folder.ledger.sync()
+        self.checkpoints.save(trainer)
+
+    def rewind(self, trainer: Trainer) -> int:
+        step = self.checkpoints.load(trainer)
+        self.folder.ledger.cut(step)
+        return step
+
+    # ── the run ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def fit(self) -> str:
+        """Goes on from the newest checkpoint; answers why the run stopped early, "" if it did not."""
+        self.checkpoints.clean()
+        if start := self.checkpoints.load(self.trainer):
+            self.folder.note(f"going on after step {start} of {self.steps}")
+        self.folder.ledger.cut(start)
+        begun: list[Hook] = []
+        try:
+            for hook in self.hooks:
+                begun.append(hook)
+                self.trainer.serve(hook.begin(self._sight(start)), self)
+            return self.trainer.fit(self.steps, self.hooks, self)
+        finally:
+            for hook in begun:
+                hook.end()
+
+    def close(self, stopped: str, seconds: float, peak: Any) -> Run:
+        """Writes final/, curves.png and report.json."""
+        trainer, folder = self.trainer, self.folder
+        if stopped:
+            folder.note(f"stopped after step {trainer.step}: {stopped}")
+        with atomic_folder(folder.final) as draft:
+            models.write_into(trainer.model, self.tokenizer, draft)
+            seal(draft)
+        lines = folder.ledger.lines
+        if not draw(lines, folder.path / "curves.png"):
+            folder.note("curves.png was not drawn: it needs matplotlib, pip install 'danlu[plot]'")
+        folder.finish(report(self.recipe, self.trainer, self.data, lines, stopped=stopped, seconds=seconds, peak=peak))
+        return Run(folder.path, trainer.model.eval(), self.tokenizer, lines, folder.report)
+
+    def _sight(self, start: int) -> Sight:
+        recipe, trainer, ledger = self.recipe, self.trainer, self.folder.ledger
+        rows = partial(data.once, self.data.held_out, rows=rows_at_once(recipe), length=recipe.data.pack.length)
+        return Sight(
+            folder=self.folder.path,
+            start=start,
+            steps=self.steps,
+            quiet=self.folder.quiet,
+            flops=flops_a_token(trainer.model.recipe, recipe.data.pack.length),
+            evaluate=partial(held_out.measure, trainer, rows, self.bytes_),
+            blame=partial(blame, trainer),
+            record=ledger.append,
+            recorded=lambda: ledger.lines,
+            note=self.folder.note,
+            rate=partial(rate_here, recipe.train.precision.use, torch.get_num_threads()),
+        )
+
+
+def origin(recipe: Recipe) -> tuple[Decoder, Tokenizer]:
+    """The model to train, with fp32 weights, and its tokenizer; raises CheckpointError if the base is damaged."""
+    if recipe.base is None:
+        assert recipe.architecture is not None and recipe.tokenizer is not None
+        tokenizer = load_tokenizer(recipe.tokenizer)
+        return models.build(recipe.architecture, vocab=tokenizer.vocab_size, seed=derive(recipe.seed, "birth")), tokenizer
+    if (Path(recipe.base) / MANIFEST).is_file():
+        verify(recipe.base)
+    model, own = models.load(recipe.base, dtype=torch.float32)
+    tokenizer = load_tokenizer(recipe.tokenizer) if recipe.tokenizer else own
+    if tokenizer is None:
+        raise ConfigError(f"base: {recipe.base} holds no tokenizer; name one with tokenizer: PATH")
+    return model, tokenizer
+
+
+def check(recipe: Recipe, model: Decoder, tokenizer: Tokenizer) -> None:
+    """Raises ShapeError if the tokenizer or the rows do not fit the model."""
+    if tokenizer.vocab_size > model.dims.vocab:
+        raise ShapeError(
+            f"the tokenizer {recipe.tokenizer or recipe.base} has {tokenizer.vocab_size} ids, but the model's embedding has "
+            f"{model.dims.vocab} rows; train with the model's own tokenizer, or grow the model with `danlu tokenizer extend`"
+        )
+    if recipe.data.pack.length > model.dims.context:
+        raise ShapeError(
+            f"data.pack.length is {recipe.data.pack.length}, but the model's context is {model.dims.context} tokens; "
+            f"lower the one or raise the other"
+        )
+
+
+def build(recipe: Recipe, model: Decoder, prepared: Prepared, steps: int) -> Trainer:
+    """The trainer of a recipe, its parts built by name."""
+    settings, length = recipe.train, recipe.data.pack.length
+    model.recompute = settings.recompute == "blocks"
+    return Trainer(
+        model,
+        recipe.objective.build(OBJECTIVES, settings.chunk, where="objective"),
+        data.stream(prepared.train, rows=rows_a_batch(recipe), length=length, seed=derive(recipe.seed, "stream")),
+        recipe.optim.build(OPTIMS, where="optim"),
+        schedule=recipe.schedule.build(SCHEDULES, steps, where="schedule"),
+        precision=settings.precision.build(PRECISIONS, where="train.precision"),
+        micro=rows_at_once(recipe),
+        clip=settings.clip,
+        ramp=settings.ramp,
+        device=settings.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+    )
+
+
+def _hooks(recipe: Recipe) -> list[Hook]:
+    made = [spec.build(HOOKS, where=f"hooks.{number}") for number, spec in enumerate(recipe.hooks)]
+    return sorted(made, key=lambda hook: hook.turn)
+
+
+def _resolved(recipe: Recipe | str | Path, overrides: Sequence[str], out: str | Path | None) -> tuple[Recipe, Path]:
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise ConfigError("overrides are for recipes in files; change a Recipe with dataclasses.replace")
+        return recipe, Path(out or "runs/run")
+    return config.load(Recipe, recipe, overrides), Path(out or f"runs/{Path(recipe).stem}")
+
+
+def _finished(folder: Folder) -> Run:
+    verify(folder.final)
+    model, tokenizer = models.load(folder.final)
+    assert tokenizer is not None
+    return Run(folder.path, model, tokenizer, folder.ledger.lines, folder.report)
+
+
+@contextmanager
+def _machine(recipe: Recipe) -> Iterator[None]:
+    """Threads and random numbers of this run, and afterwards those of before."""
+    threads, numbers = torch.get_num_threads(), torch.get_rng_state()
+    python, legacy = random.getstate(), numpy.random.get_state()
+    torch.set_num_threads(recipe.train.threads or threads)
+    torch.manual_seed(derive(recipe.seed, "torch"))
+    random.seed(derive(recipe.seed, "python"))
+    numpy.random.seed(derive(recipe.seed, "numpy") % 2**32)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(numbers)
+        random.setstate(python)
+        numpy.random.set_state(legacy)

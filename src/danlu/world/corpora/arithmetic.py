@@ -1,0 +1,66 @@
+"""Small sums, asked politely in both languages; what is examined was never asked in any phrasing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..attributes import LANGUAGES, Language
+from ..oracle import Conversation, Exercise
+from ..people import World
+from . import CORPORA, Corpus, talk
+
+QUESTIONS: dict[Language, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "en": (
+        ("What is {a} plus {b}?", "How much is {a} + {b}?", "Please add {a} and {b}."),
+        ("What is {a} minus {b}?", "How much is {a} - {b}?", "Please take {b} from {a}."),
+    ),
+    "zh": (
+        ("{a}加{b}等于多少？", "{a} + {b} 是多少？", "请把{a}和{b}相加。"),
+        ("{a}减{b}等于多少？", "{a} - {b} 是多少？", "请从{a}里减去{b}。"),
+    ),
+}
+SIGNS = ("+", "-")
+ANSWER = "{a} {sign} {b} = {result}"
+
+
+@CORPORA.add("arithmetic")
+class Arithmetic(Corpus):
+    """Sums a + b and differences a - b ≥ 0 of whole numbers up to ``largest``; one pair in five is only examined.
+
+    A pair is held out with its mirror (b + a) and its difference, so nothing asked can be looked up.
+    Source: written for danlu.
+    Truth:  tests/truth/test_world.py (Python's integers; no pair on both sides).
+    """
+
+    def __init__(self, *, largest: int = 20) -> None:
+        self.largest = largest
+
+    def training(self, world: World) -> Iterator[Conversation]:
+        for a, b, sign in self._all(world, held_out=False):
+            for language in LANGUAGES:
+                question = world.rng("sum", language, a, sign, b).choice(QUESTIONS[language][sign])
+                yield talk(question.format(a=a, b=b), _answer(a, b, sign))
+
+    def exam(self, world: World) -> Iterator[Exercise]:
+        for a, b, sign in self._all(world, held_out=True):
+            for language in LANGUAGES:
+                question = QUESTIONS[language][sign][0].format(a=a, b=b)
+                tags = {"kind": "arithmetic", "group": "held out", "language": language, "attribute": SIGNS[sign]}
+                yield Exercise(talk(question), (f"= {_result(a, b, sign)}",), tags=tags)
+
+    def _all(self, world: World, *, held_out: bool) -> Iterator[tuple[int, int, int]]:
+        for a in range(self.largest + 1):
+            for b in range(a + 1):
+                if (world.rng("pair", a, b).below(5) == 0) is held_out:
+                    yield a, b, 0
+                    yield a, b, 1
+                    if a != b:
+                        yield b, a, 0
+
+
+def _result(a: int, b: int, sign: int) -> int:
+    return a - b if sign else a + b
+
+
+def _answer(a: int, b: int, sign: int) -> str:
+    return ANSWER.format(a=a, sign=SIGNS[sign], b=b, result=_result(a, b, sign))
