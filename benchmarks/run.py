@@ -42,7 +42,7 @@ def measure(chosen: list[str]) -> list[dict[str, Any]]:
         start = time.perf_counter()
         try:
             measured = importlib.import_module(name).rows()
-        except Exception as error:  # noqa: BLE001  (a missing peer must not hide the other figures)
+        except Exception as error:  # a missing peer must not hide the other figures
             measured = [{"what": name, "held": None, "why": f"failed: {type(error).__name__}: {error}"}]
         lines += [{"benchmark": name, **line} for line in measured]
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)

@@ -23,9 +23,23 @@ sys.path.insert(0, str(HERE))
 
 from table import medians, row, skipped, text  # noqa: E402
 
-LENGTH, ROWS, STEPS, ROUNDS = 512, 4, 3, 2  # a step is 4 × 512 tokens; the first step of STEPS warms up and is not timed
+LENGTH, ROWS, STEPS, ROUNDS = (
+    512,
+    4,
+    3,
+    2,
+)  # a step is 4 × 512 tokens; the first step of STEPS warms up and is not timed
 CHAT_ROWS, CHAT_LENGTH, CHAT_BATCH = 96, 1024, 8
-LLAMA = {"use": "llama", "model": 512, "layers": 8, "heads": 8, "kv_heads": 2, "ffn": 1408, "context": 1024, "tied": True}
+LLAMA = {
+    "use": "llama",
+    "model": 512,
+    "layers": 8,
+    "heads": 8,
+    "kv_heads": 2,
+    "ffn": 1408,
+    "context": 1024,
+    "tied": True,
+}
 VOCAB = 6400
 
 
@@ -54,7 +68,9 @@ def _sft(folder: Path) -> list[dict[str, Any]]:
     return _lines("SFT", ours, padded, "TRL padded", 1.8) + _lines("SFT", ours, packed, "TRL packed", 1.8)
 
 
-def _lines(what: str, ours: list[dict[str, float]], peer: list[dict[str, float]], name: str, aim: float) -> list[dict[str, Any]]:
+def _lines(
+    what: str, ours: list[dict[str, float]], peer: list[dict[str, float]], name: str, aim: float
+) -> list[dict[str, Any]]:
     (a, b), (m, n) = (medians(*[[run[key] for run in side] for side in (ours, peer)]) for key in ("rate", "mib"))
     return [
         row(f"{what}, speed", a, b, unit="real tokens/s", against=name, aim=aim, why=WHY.get(what, "")),
@@ -76,7 +92,12 @@ def _abab(folder: Path, *sides: str) -> list[list[dict[str, float]]]:
 
 
 def _run(*arguments: object) -> str:
-    quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1"}
+    quiet = {
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, __file__, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet}, check=False)
     if done.returncode:

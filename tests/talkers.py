@@ -44,5 +44,5 @@ def small_model(use: str = "llama", *, vocab: int = 267, seed: int = 3, **sizes:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1:
-                weight.mul_(3 if "embed" in name or "head" in name else 8)
+                weight.mul_(20 if "embed" in name or "head" in name else 8)
     return model.eval()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from danlu.core.errors import ConfigError, DataError
@@ -9,7 +11,6 @@ from danlu.data.documents import ROLES, Conversation, Place, Text
 from danlu.data.formats import FORMATS
 from danlu.data.reading import checked, detected
 from danlu.data.recipe import Source
-from pathlib import Path
 
 PLACE = Place("rows.jsonl", 7)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from danlu.core.errors import DataError
-from danlu.data.opening import opened
-from danlu.data.reading import rows_of, value_of
 from danlu.data.documents import Place
+from danlu.data.opening import opened
 from danlu.data.readers import READERS
+from danlu.data.reading import rows_of, value_of
 
 
 def sample(name: str) -> bytes:

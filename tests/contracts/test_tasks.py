@@ -56,7 +56,7 @@ def test_shots_go_until_it_fits(name: str, form: str) -> None:
 
 
 def test_names_that_are_not_there() -> None:
-    with pytest.raises(ConfigError, match="no task named 'mmlo' .did you mean 'mmlu'"):
+    with pytest.raises(ConfigError, match=r"no task named 'mmlo' .did you mean 'mmlu'"):
         TASKS["mmlo"]
     with pytest.raises(ConfigError, match="no form named 'lmeval'"):
         TASKS["mmlu"].form("lmeval")

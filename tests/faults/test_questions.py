@@ -17,10 +17,18 @@ GOOD = "question,A,B,answer\nis it?,yes,no,A\n"
     [
         ("q.csv", "", "q.csv: holds no question"),
         ("q.csv", "question,A,B,answer\n", "q.csv: holds no question"),
-        ("q.csv", GOOD + "again?,yes,no,C\n", r"q.csv:3: the answer 'C' is none of the 2 choices; write a letter A to B"),
+        (
+            "q.csv",
+            GOOD + "again?,yes,no,C\n",
+            r"q.csv:3: the answer 'C' is none of the 2 choices; write a letter A to B",
+        ),
         ("q.csv", GOOD + "again?,yes,no,2\n", r"q.csv:3: the answer '2' is none"),
         ("q.csv", GOOD + "again?,yes,no\n", "q.csv:3: 3 columns where the first row has 4"),
-        ("q.csv", GOOD + '"two\nlines?",yes,no,A\nagain?,yes,no,\n', "q.csv:5: the column 'answer' is missing or empty"),
+        (
+            "q.csv",
+            GOOD + '"two\nlines?",yes,no,A\nagain?,yes,no,\n',
+            "q.csv:5: the column 'answer' is missing or empty",
+        ),
         ("q.csv", "question,A,B\nis it?,yes,no\n", "q.csv:2: the column 'answer' is missing"),
         ("q.csv", "text,A,B,label\nis it?,yes,no,A\n", "q.csv:1: no column 'question' in"),
         ("q.csv", "question,A,answer\nis it?,yes,A\n", "q.csv:2: fewer than two choices"),
@@ -54,7 +62,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ("river_dev.csv", "is it?,x,y,z,B\n"),
         ("river_dev.jsonl", '\n{"question": "is it?", "choices": ["x", "y", "z"], "answer": "b"}\n'),
         ("odd.json", '[{"question": "is it?", "A": "x", "B": "y", "C": "z", "answer": 1, "subject": "river"}]'),
-        ("odd.jsonl", '{"question": "is it?", "option_a": "x", "option_b": "y", "option_c": "z", "answer": "B", "subject": "river"}'),
+        (
+            "odd.jsonl",
+            '{"question": "is it?", "option_a": "x", "option_b": "y", "option_c": "z", "answer": "B", "subject": "river"}',
+        ),
     ],
 )
 def test_the_columns_people_have(tmp_path: Path, name: str, content: str) -> None:

@@ -62,7 +62,9 @@ def test_names_without_prefix_and_old_buffers_are_read(twins, tmp_path) -> None:
     from safetensors.torch import load_file, save_file
 
     _, ours, folder = twins("gpt2", **SIZES)
-    old = {name.removeprefix("transformer."): tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    old = {
+        name.removeprefix("transformer."): tensor for name, tensor in load_file(folder / "model.safetensors").items()
+    }
     old |= {f"h.{i}.attn.bias": torch.ones(1, 1, 64, 64).tril() for i in range(2)}
     (tmp_path / "old").mkdir()
     save_file(old, tmp_path / "old/model.safetensors")

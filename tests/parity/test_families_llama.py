@@ -19,7 +19,10 @@ FORMS = {
     "llama 2, grouped": {},
     "llama 3": {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}, "rms_norm_eps": 1e-5},
     "llama 3.1": {"rope_parameters": {**LLAMA3, "rope_theta": 500000.0}},
-    "llama 3.2, tied": {"rope_parameters": {**LLAMA3, "rope_theta": 500000.0, "factor": 32.0}, "tie_word_embeddings": True},
+    "llama 3.2, tied": {
+        "rope_parameters": {**LLAMA3, "rope_theta": 500000.0, "factor": 32.0},
+        "tie_word_embeddings": True,
+    },
     "one kv head": {"num_key_value_heads": 1},
     "wide heads": {"head_dim": 12},
     "biased": {"attention_bias": True, "mlp_bias": True},
@@ -28,7 +31,14 @@ FORMS = {
     "interpolated": {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}},
     "yarn": {"rope_parameters": {**YARN, "rope_theta": 10000.0}},
     "yarn, all settings": {
-        "rope_parameters": {**YARN, "rope_theta": 1e5, "beta_fast": 16.0, "beta_slow": 2.0, "truncate": False, "attention_factor": 0.9}
+        "rope_parameters": {
+            **YARN,
+            "rope_theta": 1e5,
+            "beta_fast": 16.0,
+            "beta_slow": 2.0,
+            "truncate": False,
+            "attention_factor": 0.9,
+        }
     },
     "yarn, mscale": {"rope_parameters": {**YARN, "rope_theta": 1e5, "mscale": 0.7, "mscale_all_dim": 1.2}},
 }
@@ -65,7 +75,9 @@ def test_gradients_agree(form, twins) -> None:
     theirs, ours, _ = twins("llama", **{**SIZES, **FORMS[form]})
     for model in (theirs, ours):
         logits = model(TOKENS)
-        torch.nn.functional.cross_entropy(getattr(logits, "logits", logits)[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten()).backward()
+        torch.nn.functional.cross_entropy(
+            getattr(logits, "logits", logits)[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten()
+        ).backward()
     from danlu.models.reading import entries_of
 
     named, parameters = dict(theirs.named_parameters()), dict(ours.named_parameters())

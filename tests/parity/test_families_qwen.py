@@ -21,7 +21,14 @@ FORMS = {
     ),
     "qwen2, yarn": (
         "qwen2",
-        {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 1e6}},
+        {
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+                "rope_theta": 1e6,
+            }
+        },
     ),
     "qwen3": ("qwen3", {"head_dim": 16}),
     "qwen3, wide heads by default": ("qwen3", {}),

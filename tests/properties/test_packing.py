@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from danlu.core.batch import IGNORE
 from danlu.data.chunks import Job, Result, Side
@@ -79,7 +80,8 @@ def test_batches_hold_every_prediction_once(documents: list[list[int]], rows: in
             for b in range(len(batch)):
                 found += pieces_of(batch, b)
         wanted = [
-            (d[:-1], [x if v else IGNORE for x, v in zip(d[1:], w[1:])], w[1:]) for d, w in zip(documents, weights)
+            (d[:-1], [x if v else IGNORE for x, v in zip(d[1:], w[1:], strict=True)], w[1:])
+            for d, w in zip(documents, weights, strict=True)
         ]
         assert sorted(found) == sorted(wanted)
         feed = stream(stock, rows=1, length=LENGTH, seed=seed)

@@ -13,10 +13,10 @@ import zstandard
 
 from danlu.core.errors import DataError
 from danlu.data import opening, read_documents
+from danlu.data.documents import Place
 from danlu.data.opening import opened
 from danlu.data.pieces import pieces
 from danlu.data.reading import rows_of, value_of
-from danlu.data.documents import Place
 
 ROWS = [
     {"text": "one, two"},

@@ -50,7 +50,10 @@ def test_every_entry_of_the_shared_registry_is_understood_or_refused_in_a_senten
         except DataError as error:
             refused[name] = str(error)
     assert len(asked) > 60
-    assert all("preferences" in s or "pictures" in s or "neither file_name" in s for s in refused.values())
+    assert all(
+        "preferences" in s or "pictures" in s or "neither file_name" in s or "no file there" in s
+        for s in refused.values()
+    )
     assert "dpo_mix_en" in refused
     assert "deepctrl" in refused
 

@@ -46,7 +46,9 @@ def test_equal_to_transformers(rows, vocab, seed, grid, temperature, top_k, top_
 
 
 def test_temperature_by_hand() -> None:
-    entropy = lambda logits: -(logits.softmax(-1) * logits.log_softmax(-1)).sum().item()
+    def entropy(logits):
+        return -(logits.softmax(-1) * logits.log_softmax(-1)).sum().item()
+
     cool, warm = chain({"temperature": 0.5})[0](LAW), chain({"temperature": 2.0})[0](LAW)
     squares = torch.tensor([0.25, 0.09, 0.0225, 0.0025])
     torch.testing.assert_close(cool.softmax(-1)[0], squares / squares.sum())

@@ -14,9 +14,7 @@ from danlu.plan.published import activation_bytes_per_layer, rules_of_thumb, zer
 def test_activations_of_the_22b_and_1t_rows() -> None:
     whole = activation_bytes_per_layer(length=2048, rows=4, model=6144, heads=64)
     assert whole == pytest.approx(7_079_985_152)
-    parallel = activation_bytes_per_layer(
-        length=2048, rows=4, model=6144, heads=64, tensor=8, mode="tp+sp+selective"
-    )
+    parallel = activation_bytes_per_layer(length=2048, rows=4, model=6144, heads=64, tensor=8, mode="tp+sp+selective")
     assert parallel == pytest.approx(213_909_504)
     full = activation_bytes_per_layer(length=2048, rows=1, model=25600, heads=160, tensor=8, mode="full")
     assert full == 104_857_600

@@ -30,7 +30,10 @@ def test_a_counted_model(characters) -> None:
     """Unigram frequencies of the text itself: perplexity is exp(entropy)."""
     text = "aabab"
     count = Counter(text[1:])
-    law = lambda _, after: sum(math.log(count[c] / 4) for c in after)
+
+    def law(_, after):
+        return sum(math.log(count[c] / 4) for c in after)
+
     result = perplexity(characters(law), [text])
     assert result.per_token == pytest.approx(math.exp(-sum(n / 4 * math.log(n / 4) for n in count.values())))
 

@@ -20,5 +20,7 @@ def run(args: argparse.Namespace) -> int:
 
     script = Path(__file__).parents[3] / "benchmarks" / "run.py"
     if not script.is_file():
-        raise ConfigError("the benchmarks lie in danlu's repository, not in the installed package; clone it, then: make bench")
+        raise ConfigError(
+            "the benchmarks lie in danlu's repository, not in the installed package; clone it, then: make bench"
+        )
     return subprocess.run([sys.executable, str(script), *args.names], check=False).returncode

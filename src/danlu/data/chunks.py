@@ -11,8 +11,8 @@ import numpy as np
 from .documents import Document, Place, Text
 from .encoding import Encoded, Encoder, Notes
 from .formats import FORMATS
-from .reading import document_of
 from .readers import Row
+from .reading import document_of
 from .recipe import LossOn
 
 SIDES = ("train", "held_out")

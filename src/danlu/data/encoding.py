@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import DataError, ShapeError
+from ..core.errors import ShapeError
 from .documents import Conversation, Document, Text
 from .pieces import PIECE, pieces
 from .recipe import LossOn, TooLong
@@ -141,10 +141,10 @@ class Encoder:
         return Encoded(tokens, weights, document.place.line, document.characters)
 
     def _template(self, document: Conversation, loss_on: LossOn) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            rendered = self.tokenizer.template.render(document.messages, count=loss_on)
-        except DataError as error:
-            raise document.place.error(error.sentence) if error.file is None else error from None
+        place, tools = document.place, document.tools or None
+        rendered = self.tokenizer.template.render(
+            document.messages, count=loss_on, tools=tools, file=place.file, line=place.line
+        )
         return self._checked(rendered.tokens), np.asarray(rendered.weights, np.float32)
 
     def _check_ends(self, document: Conversation, tokens: np.ndarray, weights: np.ndarray, loss_on: LossOn) -> None:

@@ -70,7 +70,7 @@ class Stream:
     @property
     def epoch(self) -> int:
         """How often the source that came round least has been seen whole."""
-        return min(cursor.epoch for cursor in self.cursors)
+        return min(c.epoch + (c.place >= c.part.count(c.epoch)) for c in self.cursors)
 
     def state(self) -> dict[str, Any]:
         cursors = [{"epoch": c.epoch, "next": c.place, "taken": c.taken} for c in self.cursors]

@@ -39,7 +39,7 @@ def pack(sizes: Iterator[tuple[int, int]], length: int, open_rows: int = OPEN_RO
 
     Best fit: a document goes to the open row it leaves the least room in; a row is closed when full, or as the fullest
     when more than ``open_rows`` are open. Rows of documents come out in a fixed order.
-    Source: Johnson et al. 1974, "Worst-case performance bounds for simple one-dimensional packing algorithms" (best fit).
+    Source: Johnson et al. 1974, "Worst-case performance bounds for simple one-dimensional packing algorithms".
     Truth:  tests/properties/test_packing.py (no document lost, doubled or cut; never worse than next fit).
     """
     rooms: dict[int, list[list[int]]] = {}  # open rows by the slots left in them

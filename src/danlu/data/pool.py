@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from .encoding import Encoder
 from .wire import receive, send
 
 if TYPE_CHECKING:
-    from ..tokenize import Tokenizer
+    pass
 
 SMALL = 4 << 20  # bytes of files below which starting processes costs more than it saves
 MOST = 16
@@ -37,7 +37,7 @@ def workers_for(size: int, asked: int | None) -> int:
     return 0 if size < SMALL or cores() == 1 else min(cores(), MOST)
 
 
-def results(chunks: Iterable[Chunk], encoder: Encoder, workers: int) -> Iterator[Result]:
+def results(chunks: Iterable[Chunk], encoder: Encoder, workers: int) -> Generator[Result]:
     """The results in the order of the chunks, whatever the number of workers."""
     if workers < 1:
         yield from (encoded(chunk, encoder) for chunk in chunks)
@@ -113,8 +113,8 @@ class _Worker:
             answer = None
         if answer is None:
             raise DanluError(
-                f"a tokenising process ended with code {self.process.wait()} at {chunk.job.file}, row {chunk.first + 1} "
-                "or after; if memory ran out, give fewer workers and run the same command again: it goes on from there"
+                f"{chunk.job.file}: the process tokenising row {chunk.first + 1} and after ended with code "
+                f"{self.process.wait()}; if memory ran out free some, and run the same command again: it goes on there"
             )
         header, blobs = answer
         if "error" in header:

@@ -110,7 +110,7 @@ class _Sink:
     def __init__(self, folder: Path, side: str, dtype: Any, stack: ExitStack) -> None:
         names = {"tokens": dtype, **KINDS}
         self.files: dict[str, BinaryIO] = {
-            name: stack.enter_context(open(folder / f"{side}.{name}.bin", "wb")) for name in names
+            name: stack.enter_context((folder / f"{side}.{name}.bin").open("wb")) for name in names
         }
         self.dtype, self.end, self.weight = dtype, 0, None
 

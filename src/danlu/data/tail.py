@@ -29,7 +29,7 @@ def cut_of(located: Located, share: float, note: Path) -> list[int]:
 
 def _place(located: Located, file: int, left: int) -> list[int]:
     row = 0
-    for row, document in enumerate(_documents(located, file)):  # noqa: B007
+    for row, document in enumerate(_documents(located, file)):
         if left < document.characters:
             return [row, left]
         left -= document.characters

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import DataError
-from ..core.files import write_json
 from ..core.progress import Bar, bar
 from .chunks import Chunk, Job, Result, chunked
 from .encoding import Encoder

@@ -21,8 +21,8 @@ Row = tuple[list[int], list[int]]
 class Perplexity:
     """Surprise over texts: total ``nats``, and what it was divided by.
 
-    per_token = exp(nats / tokens), bits_per_byte = nats / (ln 2 · bytes), per_word = exp(nats / words). Tokens are those
-    predicted; bytes are UTF-8 bytes of what they stand for; words are runs between white space (so a per-word figure
+    per_token = exp(nats / tokens), bits_per_byte = nats / (ln 2 · bytes), per_word = exp(nats / words). Tokens are
+    those predicted; bytes are UTF-8 bytes of what they stand for; words are runs between white space (so a per-word figure
     says nothing about Chinese). Figures of different tokenizers compare only by byte.
     """
 
@@ -80,7 +80,9 @@ def perplexity(scorer: Scorer, texts: Iterable[str], *, stride: int | None = Non
     """
     stride = scorer.context - 1 if stride is None else stride
     if not 1 <= stride < scorer.context:
-        raise ConfigError(f"the stride {stride} does not lie within 1 … {scorer.context - 1}, one less than the context")
+        raise ConfigError(
+            f"the stride {stride} does not lie within 1 … {scorer.context - 1}, one less than the context"
+        )
     tally = _Tally()
     windows = _windows(tally, scorer, texts, stride)
     with bar("perplexity", None, unit="tokens", quiet=quiet) as progress:
@@ -116,7 +118,7 @@ def _windows(tally: _Tally, scorer: Scorer, texts: Iterable[str], stride: int) -
 
 
 def windows(ids: Sequence[int], context: int, stride: int) -> Iterator[Row]:
-    """(what is given, what is scored): the scored parts are ids[1:] cut in order; a pair has ``context`` ids at most."""
+    """(what is given, what is scored): the scored parts are ids[1:] in order; a pair has at most ``context`` ids."""
     begin, done = 0, 1
     while done < len(ids):
         end = min(begin + context, len(ids))

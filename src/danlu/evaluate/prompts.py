@@ -49,7 +49,12 @@ class Prompt:
 
 
 def fitted(
-    wording: Wording, task: Task, shots: Sequence[Question], question: Question, room: int, measure: Callable[[str], int]
+    wording: Wording,
+    task: Task,
+    shots: Sequence[Question],
+    question: Question,
+    room: int,
+    measure: Callable[[str], int],
 ) -> Prompt:
     """Header, shots, question; shots are dropped, the last or the longest first, then the header, until it fits.
 

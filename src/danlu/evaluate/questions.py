@@ -84,7 +84,9 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise DataError(f"{len(cells)} columns where the first row has {len(names)}", file=path, line=line)
             yield line, dict(zip(names, cells, strict=True))
     except csv.Error as error:
-        raise DataError(f"broken CSV ({error}); quote cells that hold commas or quotes", file=path, line=begun) from None
+        raise DataError(
+            f"broken CSV ({error}); quote cells that hold commas or quotes", file=path, line=begun
+        ) from None
 
 
 def _headless(cells: list[str], path: Path, line: int) -> list[str]:

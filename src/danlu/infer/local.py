@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core import config
+from ..core.errors import DanluError
 from ..core.ports import Completion, Score
 from ..nn.model import Model
 from ..tokenize import Tokenizer
@@ -13,31 +14,41 @@ from .generation import Generation, encode_prompt
 from .sampling import Sampling
 from .scoring import Row, log_likelihoods
 
+Messages = Sequence[dict[str, Any]]
+
 
 class Local:
-    """A model and its tokenizer; settings are those of ``Sampling``, unknown ones are an error that lists them."""
+    """A model and its tokenizer; settings are those of ``Sampling``, an unknown one is an error that lists them.
 
-    def __init__(self, model: Model, tokenizer: Tokenizer) -> None:
+    Raises: DanluError if there is no tokenizer.
+    """
+
+    def __init__(self, model: Model, tokenizer: Tokenizer | None) -> None:
+        if tokenizer is None:
+            raise DanluError("the model directory has no tokenizer; put its tokenizer.json beside config.json")
         self.model, self.tokenizer = model.eval(), tokenizer
 
     # ── Chat ─────────────────────────────────────────────────────────────────────────────────────────────────────
-    def chat(self, conversations: Sequence[Sequence[dict[str, Any]]], **settings: Any) -> list[Completion]:
+    def chat(self, conversations: Sequence[Messages], **settings: Any) -> list[Completion]:
         """The next answer of each conversation."""
-        generation = self._answer(conversations, settings)
+        generation = self.answering(conversations, settings)
         for _ in generation:
             pass
         return generation.completions
 
-    def stream(self, conversation: Sequence[dict[str, Any]], **settings: Any) -> Iterator[str]:
+    def stream(self, conversation: Messages, **settings: Any) -> Iterator[str]:
         """The next answer piece by piece."""
-        generation = self._answer([conversation], settings)
+        generation = self.answering([conversation], settings)
         return (text for _, text in generation)
 
-    def _answer(self, conversations: Sequence[Sequence[dict[str, Any]]], settings: dict[str, Any]) -> Generation:
-        sampling = config.read(Sampling, settings, "chat")
-        template = self.tokenizer.template
-        prompts = [template.render(list(messages), prompt=True).tokens for messages in conversations]
-        return Generation(self.model, self.tokenizer, prompts, sampling)
+    def answering(self, conversations: Sequence[Messages], settings: Mapping[str, Any]) -> Generation:
+        """The next answers, checked and ready to be generated."""
+        sampling = config.read(Sampling, dict(settings), "chat")
+        return Generation(self.model, self.tokenizer, [self.asked(messages) for messages in conversations], sampling)
+
+    def asked(self, messages: Messages) -> list[int]:
+        """What the model reads before it answers: the conversation up to where the answer begins, as in training."""
+        return self.tokenizer.template.render(messages, prompt=True).tokens
 
     # ── Scorer ───────────────────────────────────────────────────────────────────────────────────────────────────
     @property

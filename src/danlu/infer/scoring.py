@@ -51,7 +51,9 @@ def _check(row: Row, number: int, model: Model) -> None:
     for side in row:
         if min(side) < 0 or max(side) >= dims.vocab:
             wrong = min(side) if min(side) < 0 else max(side)
-            raise DanluError(f"row {number}: token id {wrong} is out of range; the model's ids are 0 … {dims.vocab - 1}")
+            raise DanluError(
+                f"row {number}: token id {wrong} is out of range; the model's ids are 0 … {dims.vocab - 1}"
+            )
 
 
 def _passes(inputs: list[Input]) -> Iterator[list[Input]]:

@@ -62,7 +62,7 @@ def read(settings: Settings, context: int) -> Spec:
     if left := sorted(key for key in values if key not in published.ignored and values[key] != 1.0):
         raise CheckpointError(f"{settings.where}: rope type {kind!r} has the setting {left[0]!r}, which is not built")
     scaling = {} if published.scaling == "none" else {"scaling": {"use": published.scaling, **ours}}
-    return Spec("rope", {"base": float(base), **scaling})
+    return Spec("rope", {**({"base": float(base)} if base != THETA else {}), **scaling})
 
 
 def _completed(kind: str, raw: dict[str, Any], context: int) -> dict[str, Any]:

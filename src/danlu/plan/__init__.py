@@ -1,19 +1,24 @@
-"""Floor 4: what a model or a run costs, as pure calculators: parameters, arithmetic, bytes, seconds; and what it took."""
+"""Floor 4: what a run costs, as pure calculators: parameters, arithmetic, bytes, seconds; and what it took."""
 
-from .footprint import Memory, Work, memory
+from .footprint import Memory, Work, inference, memory
 from .kv import kv_bytes, latent_kv_bytes
+from .operations import operations
 from .peak import Peak, allocating, measuring
+from .report import Plan
 from .sizes import Sizes, parameters
 
 __all__ = [
     "Memory",
     "Peak",
+    "Plan",
     "Sizes",
     "Work",
     "allocating",
+    "inference",
     "kv_bytes",
     "latent_kv_bytes",
     "measuring",
     "memory",
+    "operations",
     "parameters",
 ]

@@ -88,11 +88,12 @@ def this_machine(precision: str = "fp32") -> Device:
     n, rows, length, head = 768, 8, 512, 64
     a = torch.randn(n, n, device=place).to(dtype)
     q = torch.randn(1, rows, length, head, device=place).to(dtype)
-    big = torch.randn(1 << 24, device=place)
+    source = torch.ones(1 << 24, device=place)
+    target = source.clone()
     matmul = 2 * n**3 / _seconds(lambda: a @ a)
     pairs = rows * length * (length + 1) // 2
     attention = 4 * pairs * head / _seconds(lambda: scaled_dot_product_attention(q, q, q, is_causal=True))
-    copied = 2 * big.nbytes / _seconds(big.clone)
+    copied = 2 * source.nbytes / _seconds(lambda: target.copy_(source))
     return Device(
         name=torch.cuda.get_device_name() if place == "cuda" else f"this machine, {torch.get_num_threads()} threads",
         memory=memory_of_machine(),

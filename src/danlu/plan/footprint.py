@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 
 from ..models import Recipe
 from . import saved
+from .kv import kv_bytes
 from .sizes import Sizes, parameters
 
-BATCH_BYTES, INDEX_BYTES = 36, 24  # a slot's tokens, targets, position, segment and weight; and what is derived from them
+BATCH_BYTES, INDEX_BYTES = (
+    36,
+    24,
+)  # a slot's tokens, targets, position, segment and weight; and what is derived from them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +122,16 @@ class _Step:
         return copies | found
 
     def _loss(self) -> dict[str, int]:
-        """The last chunk: logits and their slope, the head's gradient so far and the chunk's, hidden and its gradient."""
+        """The last chunk: logits, their slope, the head's gradient and the chunk's, hidden and its gradient."""
         work, counted = self.work, max(1, round(self.work.slots * self.work.counted))
         chunk = min(work.chunk, counted)
         logits = 8 * chunk * self.dims.vocab  # fp32 logits and slope; half logits, fp32 slope and its half copy
         heads = min(2, -(-counted // work.chunk)) * self.head
         hidden = self.vectors * (2 + self._final()) + round(self.vectors * (work.counted < 1) * work.counted)
         chunked = 4 * chunk * self.dims.model
-        if work.precision == "fp16":  # logits wait for the backward pass: half, fp32, its log-softmax and both gradients
+        if (
+            work.precision == "fp16"
+        ):  # logits wait for the backward pass: half, fp32, its log-softmax and both gradients
             logits, heads = 16 * chunk * self.dims.vocab, self.head
         return {"logits": logits, "gradients": heads + self._summed(), "temporary": hidden + chunked}
 
@@ -157,19 +163,61 @@ class _Step:
         return max(0, (passing + self._final()) * self.vectors - inside)
 
     def _ffn(self) -> int:
+        """Its gradients pass; what a norm after it read is gone already."""
         passing = saved.FFN.get(self.recipe.ffn.use, saved.UNKNOWN_FFN).passing
         vector, weight = self.work.slots * self.dims.ffn * self.widths.product, self.dims.ffn * self.dims.model * 4
-        return passing * vector + weight if self.work.micros == 1 else max(passing * vector, (passing - 1) * vector + weight)
+        gone = 0 if self._final() or self.work.recompute else self.vectors
+        passed = (
+            passing * vector + weight
+            if self.work.micros == 1
+            else max(passing * vector, (passing - 1) * vector + weight)
+        )
+        return passed - gone
 
     def _attention(self) -> int:
         """The gradients of out, q, k and v pass when the feed-forward's keep is gone and its gradients are there."""
         dims, kinds = self.dims, saved.block(self.recipe, self.widths, documents=self.work.documents)
         passing = (2 * dims.heads + 2 * dims.kv_heads) * dims.head * self.widths.product
-        behind = 0 if self.work.micros > 1 else 4 * (self.sizes.block_weights - dims.model * 2 * dims.head * (dims.heads + dims.kv_heads))
+        behind = (
+            0
+            if self.work.micros > 1
+            else 4 * (self.sizes.block_weights - dims.model * 2 * dims.head * (dims.heads + dims.kv_heads))
+        )
         return round(self.work.slots * (passing - kinds["ffn"])) + behind
 
     def _last_gradients(self) -> dict[str, int]:
-        """After the first block: every gradient, and the embedding's; a tied table sums it with the head's in a third."""
-        copies = 2 * self.recipe.tied + (self.work.micros > 1)  # the head's, the embedding's, their sum, the one to add to
+        """After the first block: all gradients, and the embedding's; a tied table sums it with the head's anew."""
+        copies = 2 * self.recipe.tied + (self.work.micros > 1)
         extra = copies * 4 * self.dims.vocab * self.dims.model
         return self._held() | {"gradients": self.weights + extra, "temporary": self.vectors}
+
+
+TOKENS_FED = 16_384  # of prompts at once: infer/runner.py feeds longer ones in pieces
+LAID_OUT = 2 << 30  # bytes of linear weights up to which generation on a CPU in fp32 lays out copies: infer/packed.py
+
+
+def inference(recipe: Recipe, *, rows: int, length: int, bytes_each: float = 4, cpu: bool = True) -> Memory:
+    """Bytes of generating up to ``length`` tokens a row, the prompt counted, with all keys and values kept.
+
+    load: weights; decode: weights, copies of them laid out for speed, key-value cache, logits; prefill: with the
+    vectors of the widest sublayer for the tokens fed at once.
+
+    Source: derived from src/danlu/infer and nn/caches/slab.py; Kwon et al. 2023, arXiv:2309.06180, §3.
+    Truth:  tests/parity/test_plan_memory.py (torch's allocator watched while danlu.generate runs).
+    """
+    sizes, dims = parameters(recipe), recipe.dims
+    weights = round(bytes_each * sizes.total)
+    linear = round(bytes_each * (dims.layers * sizes.block_weights + sizes.head_weights))
+    copies = linear if cpu and bytes_each == 4 and linear <= LAID_OUT else 0
+    cache = kv_bytes(
+        layers=dims.layers, kv_heads=dims.kv_heads, head=dims.head, tokens=length, rows=rows, bytes_each=bytes_each
+    )
+    kept = {"weights": weights, "laid-out weights": copies, "kv cache": cache + 16 * rows * length}
+    fed = min(TOKENS_FED, rows * length)
+    passing = round(fed * bytes_each * (3 * dims.model + 2 * dims.ffn))
+    logits = round(rows * dims.vocab * (4 + bytes_each))
+    return Memory({
+        "load": {"weights": weights},
+        "prefill": kept | {"temporary": passing, "logits": logits},
+        "decode": kept | {"logits": logits},
+    })  # fmt: skip

@@ -15,7 +15,9 @@ def kv_bytes(*, layers: int, kv_heads: int, head: int, tokens: int = 1, rows: in
     return round(2 * layers * kv_heads * head * bytes_each * tokens * rows)
 
 
-def latent_kv_bytes(*, layers: int, rank: int, rope_head: int, tokens: int = 1, rows: int = 1, bytes_each: float = 2) -> int:
+def latent_kv_bytes(
+    *, layers: int, rank: int, rope_head: int, tokens: int = 1, rows: int = 1, bytes_each: float = 2
+) -> int:
     """Bytes of the cache of multi-head latent attention: one compressed vector and one rotated key a layer and token.
 
     bytes = layers · (rank + rope_head) · bytes_each · tokens · rows.

@@ -9,7 +9,7 @@ SECONDS_A_DAY = 86_400
 
 @dataclass(frozen=True)
 class Operations:
-    """FLOPs of the matrix products of one forward pass, two a multiply-add; norms, rotations and softmax are not counted.
+    """FLOPs of the matrix products of one forward pass, two a multiply-add; norms, rotations, softmax do not count.
 
     ``linear``: projections of attention and FFN; ``scores``: q·k and weights·v; ``head``: hidden to logits.
     """
@@ -23,7 +23,7 @@ class Operations:
         return self.linear + self.scores + self.head
 
     def training(self, *, recompute: bool = False) -> int:
-        """Forward, then a gradient for the input and one for the weight of each product: 3 ×; recomputed blocks: 4 ×."""
+        """Forward, and gradients for the input and the weight of each product: 3 ×; recomputed blocks: 4 ×."""
         blocks = self.linear + self.scores
         return (4 if recompute else 3) * blocks + 3 * self.head
 
@@ -32,7 +32,8 @@ class Operations:
 
 
 def operations(
-    *, block_weights: int, head_weights: int, layers: int, heads: int, head: int, length: int, past: int = 0, window: int | None = None, causal: bool = True
+    *, block_weights: int, head_weights: int, layers: int, heads: int, head: int,
+    length: int, past: int = 0, window: int | None = None, causal: bool = True,
 ) -> Operations:  # fmt: skip
     """One row of ``length`` new tokens after ``past`` cached ones.
 

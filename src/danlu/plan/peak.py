@@ -65,10 +65,10 @@ def allocating() -> Iterator[Peak]:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
         yield peak
     now = 0
-    assert watch.profiler is not None and watch.profiler.kineto_results is not None
-    events = [e for e in watch.profiler.kineto_results.events() if e.name() == "[memory]"]
+    results = watch.profiler.kineto_results  # type: ignore[union-attr]
+    events = [e for e in results.events() if e.name() == "[memory]"]  # type: ignore[union-attr]
     for event in sorted(events, key=lambda e: e.start_ns()):
-        now += event.nbytes()
+        now += event.nbytes()  # type: ignore[attr-defined]  (torch's stub lacks it)
         peak.bytes_ = max(peak.bytes_, now)
 
 
@@ -95,7 +95,7 @@ def _resident() -> int:
 
 
 def _high_water() -> int:
-    """The most anonymous pages held: the kernel's mark counts mapped files too, so those held at the end are taken off."""
+    """The most anonymous pages held: the kernel's mark counts mapped files too; those held at the end are taken off."""
     return _status("VmHWM") - _status("RssFile") - _status("RssShmem") if STATUS.exists() else _life()
 
 

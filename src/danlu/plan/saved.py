@@ -23,7 +23,7 @@ class Widths:
 
 @dataclass(frozen=True)
 class Ffn:
-    """Vectors of width ffn that a feed-forward keeps, and that exist besides while its backward pass is at its widest."""
+    """Vectors of width ffn that a feed-forward keeps, and that pass besides at the widest place of its way back."""
 
     kept: int
     passing: int
@@ -71,7 +71,7 @@ def block(recipe: Recipe, widths: Widths, *, documents: bool = False) -> dict[st
 
 
 def masks(recipe: Recipe, widths: Widths, rows: int, length: int, *, plain: bool) -> float:
-    """Bytes a block keeps for the mask that fused attention must be shown: T·T numbers a row, or once if rows are plain.
+    """Bytes a block keeps for a mask that fused attention is shown: T·T numbers a row, or once if rows are plain.
 
     None for causal attention, nor where a window is at least as long as the row.
     """

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..models import Decoder, Recipe, on_meta
 
-KINDS = ("embedding", "attention", "ffn", "norms", "head", "other")
+KINDS: tuple[str, ...] = ("embedding", "attention", "ffn", "norms", "head", "other")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def parameters(recipe: Recipe) -> Sizes:
     Truth: tests/truth/test_plan_sizes.py (published counts of LLaMA, Qwen, Mistral and GPT-2; the closed form).
     """
     model = on_meta(recipe)
-    kinds = dict.fromkeys(KINDS, 0)
+    kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
     seen: set[int] = set()
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) not in seen:

@@ -22,7 +22,7 @@ class Marked:
     """
 
     def __init__(self, backend: Backend, description: dict[str, Any], engine: Engine) -> None:
-        special = [token for token in description["added_tokens"] if token["special"] and token["content"]]
+        special = [token for token in description["added_tokens"] if token["content"] and _apart(token, description)]
         self._ids = {token["content"]: token["id"] for token in special}
         self._split = re.compile(_pattern(special)) if special else None
         self._backend = backend if any(t["normalized"] or t["single_word"] for t in special) else None
@@ -51,6 +51,11 @@ class Marked:
 def guard(text: str, special: re.Pattern[str]) -> str:
     """A user's text with a noncharacter inside everything that spells a special token."""
     return special.sub(lambda match: match[0][0] + GUARD + match[0][1:], text)
+
+
+def _apart(token: dict[str, Any], description: dict[str, Any]) -> bool:
+    """Special tokens, and added ones that are looked for in the text as it is."""
+    return token["special"] or not (token["normalized"] and description["normalizer"])
 
 
 def _pattern(special: list[dict[str, Any]]) -> str:

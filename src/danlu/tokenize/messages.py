@@ -14,7 +14,7 @@ THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # names under which d
 
 
 def checked(
-    messages: Sequence[Mapping[str, Any]], knows: Callable[[str], bool], roles: Iterable[str] | None = None
+    messages: Sequence[Mapping[str, Any]], knows: Callable[[str], bool], roles: Callable[[], list[str]]
 ) -> list[dict[str, Any]]:
     """Copies for the template: no weights, thoughts under the name templates read.
 
@@ -28,8 +28,10 @@ def checked(
         if not isinstance(role, str):
             raise DataError(f'message {number} has no role; write {{"role": "user", "content": …}}')
         if not knows(role):
-            known = ", ".join(roles or USUAL)
-            raise DataError(f"message {number} has the role {role!r}, which the chat template does not write; it knows: {known}")
+            raise DataError(
+                f"message {number} has the role {role!r}, which the chat template does not write; "
+                f"rename it to one it knows: {', '.join(roles())}"
+            )
         rows.append(_copy(message))
     return rows
 

@@ -81,7 +81,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def kept(self, value: Any) -> Any:
         """Charges what was just made, at its whole depth; a generator is charged as it is used."""
-        self.budget.step(_size(value, self.budget.units))
+        budget = self.budget
+        budget.step(len(value) if type(value) is str else _size(value, budget.units))
         return value
 
     def joined(self, *parts: Any) -> str:
@@ -111,8 +112,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     @property
     def budget(self) -> Budget:
-        if not hasattr(self._now, "budget"):  # constants are folded while a template is compiled
-            self._now.budget = Budget()
+        return self._now.__dict__.get("budget") or self._folding
+
+    @property
+    def _folding(self) -> Budget:
+        """Constants are folded while a template is compiled, before any rendering."""
+        self._now.budget = Budget()
         return self._now.budget
 
     # ── how it is set up ─────────────────────────────────────────────────────────────────────────────────────────

@@ -112,16 +112,18 @@ class Template:
         extras: Mapping[str, Any] | None = None,
     ) -> str:
         """The rendered text, as ``apply_chat_template(tokenize=False)`` of transformers gives it."""
-        rows = checked(messages, self._knows, self.roles)
+        self._name(tools)
+        rows = checked(messages, self._knows, lambda: self.roles)
         return self._run(rows, prompt, tools, extras or {}).replace(GUARD, "")
 
     def _render(
         self, messages: Sequence[Message], count: Count, prompt: bool, tools: Any, extras: Mapping[str, Any]
     ) -> Rendered:
-        rows = self._guarded(checked(messages, self._knows, self.roles))
+        name = self._name(tools)
+        rows = self._guarded(checked(messages, self._knows, lambda: self.roles))
         tools = self._guarded(tools) if tools else tools
         text = self._run(rows, prompt, tools, extras)
-        marks = self._around(self._name(tools), extras)
+        marks = self._around(name, extras)
 
         def again(changed: Sequence[Message], asks: bool) -> str:
             return self._run(changed, asks, tools, extras)
@@ -168,11 +170,15 @@ class Template:
     @property
     def roles(self) -> list[str]:
         """The roles this template writes."""
-        return [role for role in plain_roles(self._sources.values()) if self._knows(role)]
+        return [role for role in self._candidates if self._knows(role)]
+
+    @cached_property
+    def _candidates(self) -> list[str]:
+        return plain_roles(self._sources.values())
 
     def _knows(self, role: str) -> bool:
         if role not in self._roles:
-            known = role in plain_roles(self._sources.values())
+            known = role in self._candidates
             self._roles[role] = known and any(PROBE_ANSWER in self._try(rows) for rows in _role_probes(role))
         return self._roles[role]
 
@@ -220,7 +226,7 @@ class Template:
 
     def _around(self, name: str, extras: Mapping[str, Any]) -> Marks:
         """What stands around an answer, read off a conversation of private characters."""
-        key = (name, repr(sorted(extras.items())))
+        key = (name, repr(sorted(extras.items())) if extras else "")
         if key not in self._marks:
             self._marks[key] = self._read_marks(extras)
         return self._marks[key]

@@ -151,7 +151,7 @@ class Tokenizer:
     def piece_bytes(self, token: int) -> bytes:
         """The bytes an id stands for: ``Ġa`` and ``▁a`` are ``b" a"``, ``<0x0A>`` is ``b"\\n"``."""
         piece = self.piece(token)
-        return piece.encode() if token in self._added else self._spelling(piece)
+        return piece.encode() if token in self._added else self.spelling(piece)
 
     def spoken(self, token: int, first: bool) -> bytes:
         """The bytes an id adds to a text, given whether it is the text's first."""
@@ -168,7 +168,7 @@ class Tokenizer:
     @cached_property
     def _joins(self) -> bool:
         """Whether a text is the bytes of its pieces one after the other."""
-        return self._spelling in (read_byte_level, read_spaced) or "Fuse" in json.dumps(self._description["decoder"])
+        return self.spelling in (read_byte_level, read_spaced) or "Fuse" in json.dumps(self._description["decoder"])
 
     @cached_property
     def _strips(self) -> bool:
@@ -182,7 +182,8 @@ class Tokenizer:
         return frozenset(self.backend.get_added_tokens_decoder())
 
     @cached_property
-    def _spelling(self) -> Callable[[str], bytes]:
+    def spelling(self) -> Callable[[str], bytes]:
+        """What bytes a piece that is no added token stands for."""
         return spelling(self._description)
 
     # ── keeping ──────────────────────────────────────────────────────────────────────────────────────────────────

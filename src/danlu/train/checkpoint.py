@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import models
 from ..core.errors import CheckpointError
-from ..core.files import atomic_folder, read_json, seal, verify, write_json
+from ..core.files import atomic_folder, read_json, seal, verify, write_json, write_text
 from ..tokenize import Tokenizer
 from . import state
 from .trainer import Trainer
@@ -25,13 +25,17 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Checkpoints:
     """The folder ``checkpoints/`` of a run. ``keep`` is how many stay (None: all); ``note`` is told what happens.
 
+    ``recipe`` is the YAML of the run, kept in each.
+
     step-000200/    config.json, model.safetensors, tokenizer.json …: what ``danlu.load`` and transformers open
-        danlu/      state.json, optimizer.safetensors, random.safetensors, companions.safetensors
+        danlu/      recipe.yaml, state.json, optimizer.safetensors, random.safetensors, companions.safetensors
         manifest.json   size and SHA-256 of every file, written last
     """
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, *, keep: int | None, note: Callable[[str], None]) -> None:
-        self.folder, self.tokenizer, self.keep, self.note = folder, tokenizer, keep, note
+    def __init__(
+        self, folder: Path, tokenizer: Tokenizer, recipe: str, *, keep: int | None, note: Callable[[str], None]
+    ) -> None:
+        self.folder, self.tokenizer, self.recipe, self.keep, self.note = folder, tokenizer, recipe, keep, note
 
     def save(self, trainer: Trainer) -> None:
         """Raises CheckpointError if the disk is full; what was there stays."""
@@ -40,6 +44,7 @@ class Checkpoints:
             _discard(path)
         with _room(path, self.newest_step()), atomic_folder(path) as draft:
             models.write_into(trainer.model, self.tokenizer, draft)
+            write_text(draft / "danlu" / "recipe.yaml", self.recipe)
             write_json(draft / "danlu" / "state.json", state.describe(trainer))
             for name, tensors in _parts(trainer).items():
                 save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, draft / "danlu" / f"{name}.safetensors")

@@ -90,7 +90,8 @@ class _Work:
         self.steps = steps_of(recipe, self.data.train)
         self.trainer = build(recipe, model, self.data, self.steps)
         keep = next((hook.keep for hook in self.hooks if hook.keep), None)
-        self.checkpoints = Checkpoints(folder.checkpoints, self.tokenizer, keep=keep, note=folder.note)
+        text = config.dump(recipe)
+        self.checkpoints = Checkpoints(folder.checkpoints, self.tokenizer, text, keep=keep, note=folder.note)
         self.bytes_ = held_out.byte_table(self.tokenizer, model.dims.vocab)
 
     # ── what the trainer asks of its keeper ──────────────────────────────────────────────────────────────────────

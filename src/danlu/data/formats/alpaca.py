@@ -11,9 +11,9 @@ from . import FORMATS, Format
 
 @FORMATS.add("alpaca")
 class Alpaca(Format):
-    """``instruction`` and, on the next line, ``input`` are asked, ``output`` answers; ``system`` and ``history`` if given.
+    """``instruction`` and, on the next line, ``input`` ask, ``output`` answers; ``system``, ``history`` if given.
 
-    Source: Taori et al. 2023, https://github.com/tatsu-lab/stanford_alpaca; history and system as LLaMA-Factory has them.
+    Source: Taori et al. 2023, https://github.com/tatsu-lab/stanford_alpaca; history and system as in LLaMA-Factory.
     Truth:  tests/truth/test_data_formats.py (hand-written rows; every row of the shared Alpaca files).
     """
 

@@ -12,7 +12,7 @@ from . import FORMATS, Format
 
 @FORMATS.add("messages")
 class Messages(Format):
-    """``{"messages": [{"role", "content"}, …]}``; content is text or a list of text parts, ``loss_weight`` may weigh one.
+    """``{"messages": [{"role", "content"}, …]}``; content is text or text parts, ``loss_weight`` may weigh it.
 
     A tool call without text is trained as its JSON; ``tools`` (a list, or JSON text) are the tools on offer.
     Source: https://platform.openai.com/docs/api-reference/chat/create (messages, tools).

@@ -12,7 +12,7 @@ from .messages import is_messages, messages_of, tools_of
 
 @FORMATS.add("sharegpt")
 class ShareGpt(Format):
-    """``{"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}]}``, with ``system`` and ``tools``.
+    """``{"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}]}``, maybe ``system``, ``tools``.
 
     ``tags`` rename the two keys and the roles. Messages in OpenAI's keys under this column are read too.
     Source: Chiang et al. 2023 (Vicuna), https://github.com/lm-sys/FastChat; tags as LLaMA-Factory's dataset_info.json.

@@ -10,7 +10,9 @@ from . import FORMATS, Format
 
 @FORMATS.add("text")
 class PlainText(Format):
-    """``{"text": …}``, or a row that is text itself: every token is trained. A list of paragraphs is joined by line ends.
+    """``{"text": …}``, or a row that is text itself: every token is trained.
+
+    A list of paragraphs is joined by line ends.
 
     Source: the column every public pretraining corpus uses (C4, Raffel et al. 2020, arXiv:1910.10683, §2.2).
     Truth:  tests/truth/test_data_formats.py.

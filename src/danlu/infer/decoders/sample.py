@@ -27,5 +27,7 @@ class Sample(Decoder):
         total = reached[:, -1:]
         draws = [torch.rand((), generator=row, dtype=torch.float64) for row in rows]
         thresholds = torch.stack(draws).to(logits.device)[:, None] * total
-        below = torch.nextafter(total, torch.zeros_like(total))  # u · total may round up to total, which no token exceeds
+        below = torch.nextafter(
+            total, torch.zeros_like(total)
+        )  # u · total may round up to total, which no token exceeds
         return Choice(torch.searchsorted(reached, torch.minimum(thresholds, below), right=True)[:, 0])

@@ -15,8 +15,8 @@ from ...core.spec import Spec
 class Filter(ABC):
     """Changes logits (B, V), each row by itself; -inf drops a token; the likeliest is never dropped.
 
-    ``neutral`` is the value that changes nothing, ``strong`` one that shows (for tests and tables). Filters of lower ``order`` act first, as in transformers:
-    temperature, top-k, top-p.
+    ``neutral`` is the value that changes nothing, ``strong`` one that shows (for tests and tables). Filters of lower
+    ``order`` act first, as in transformers: temperature, top-k, top-p.
     """
 
     order: ClassVar[int]

@@ -32,7 +32,7 @@ class Sdpa(Kernel):
     def run(self, ask: Ask) -> Tensor:
         queries, keys = ask.q.shape[1], ask.keys.k.shape[1]
         layout = ask.layout
-        if queries == keys and layout.spans is not None and not layout.plain and ask.q.device.type == "cpu":
+        if queries == keys and layout.spans and not layout.plain and ask.q.device.type == "cpu":
             return _by_document(ask)
         mask, causal = _mask(ask, queries, keys)
         q, k, v = ask.q.transpose(1, 2), ask.keys.k.transpose(1, 2), ask.keys.v.transpose(1, 2)

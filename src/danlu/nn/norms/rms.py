@@ -14,7 +14,7 @@ from . import NORMS, Norm
 
 @NORMS.add("rms")
 class RmsNorm(Norm):
-    """Brings each vector to unit root mean square, then scales it; computed in float32 and rounded back.
+    """Brings each vector to unit root mean square, then scales it; computed in float32 at least.
 
     y = x / sqrt(mean(x²) + eps) · w,  over the last axis.
     Source: Zhang, Sennrich 2019, arXiv:1910.07467, eq. 4.
@@ -30,8 +30,8 @@ class RmsNorm(Norm):
 
 
 def _scaled(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """y in the dtype of x, and 1 / rms in float32 (…, 1)."""
-    rstd = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    """y in the dtype of x, and 1 / rms (…, 1)."""
+    rstd = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
     rstd = rstd.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
     return (x * rstd).mul_(weight).to(x.dtype), rstd
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -14,6 +15,9 @@ from ..linear import Birth
 
 class Position(nn.Module, ABC):
     """Three hooks, silent by default: on embeddings, on queries and keys, on scores."""
+
+    ordered: ClassVar[bool] = True
+    """Whether a layer can tell apart two orders of the tokens it looks at."""
 
     def __init__(self, dims: Dims) -> None:
         super().__init__()

@@ -12,3 +12,5 @@ class NoPosition(Position):
     Source: Kazemnejad et al. 2023, arXiv:2305.19466, §2 (NoPE).
     Truth:  tests/truth/test_positions.py (the last token of a one-layer model sees a set).
     """
+
+    ordered = False

@@ -1,0 +1,87 @@
+"""danlu generate runs/demo/final "Once upon a time"
+danlu generate MODEL "first prompt" "second" --max-tokens 100 --temperature 0.8 --top-p 0.95 --seed 7
+danlu generate MODEL --file prompts.txt --stop "\\n\\n" --json > completions.jsonl"""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "go on from prompts: greedy or sampled, many at a time, streamed"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model directory, a run or a hub id")
+    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="texts to go on from")
+    parser.add_argument("--file", metavar="F", help="more prompts, one a line; - reads standard input")
+    sampling(parser, max_tokens=128)
+    parser.add_argument("--json", action="store_true", help="one JSON object a prompt: text, tokens, logprobs, reason")
+
+
+def sampling(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: float = 0.0) -> None:
+    """The settings that generate and chat share."""
+    parser.add_argument("--max-tokens", type=int, default=max_tokens, metavar="N", help=f"default {max_tokens}")
+    parser.add_argument(
+        "--temperature", type=float, default=temperature, metavar="T", help="0 is greedy (default %(default)s)"
+    )
+    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="keep the K likeliest tokens (0: all)")
+    parser.add_argument(
+        "--top-p", type=float, default=1.0, metavar="P", help="keep the likeliest with this share (1: all)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the first prompt; the next take the next numbers")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text (repeatable)")
+
+
+def settings(args: argparse.Namespace) -> dict[str, object]:
+    """The arguments as ``Sampling`` names them."""
+    names = ("max_tokens", "temperature", "top_k", "top_p", "seed", "stop")
+    return {name: getattr(args, name) for name in names}
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..core.config import read
+    from ..infer import Generation, Local, Sampling
+    from ..models import load
+
+    asked = read(Sampling, settings(args), "generate")
+    prompts = _prompts(args)
+    local = Local(*load(args.model))
+    generation = Generation(local.model, local.tokenizer, prompts, asked)
+    _show(generation, prompts, as_json=args.json)
+
+
+def _show(generation: object, prompts: list[str], *, as_json: bool) -> None:
+    import json
+    import sys
+    from dataclasses import asdict
+
+    from ..infer import Generation
+
+    assert isinstance(generation, Generation)
+    live = len(prompts) == 1 and not as_json and sys.stdout.isatty()
+    for _, piece in generation:
+        if live:
+            print(piece, end="", flush=True)
+    if live:
+        print()
+        return
+    for prompt, completion in zip(prompts, generation.completions, strict=True):
+        if as_json:
+            print(json.dumps({"prompt": prompt, **asdict(completion)}, ensure_ascii=False))
+        else:
+            print(f"> {prompt}\n{completion.text}" if len(prompts) > 1 else completion.text)
+
+
+def _prompts(args: argparse.Namespace) -> list[str]:
+    import sys
+    from pathlib import Path
+
+    from ..core.errors import ConfigError, DataError
+
+    try:
+        text = sys.stdin.read() if args.file == "-" else Path(args.file).read_text("utf-8") if args.file else ""
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 at byte {error.start}; save it as UTF-8", file=args.file) from None
+    prompts = [*args.prompts, *(line for line in text.split("\n") if line.strip())]
+    if not prompts:
+        raise ConfigError('no prompt; write one after the model, as in danlu generate MODEL "Once upon a time"')
+    return prompts

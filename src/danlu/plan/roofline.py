@@ -1,0 +1,65 @@
+"""Seconds from arithmetic, bytes moved and a machine's rates."""
+
+from __future__ import annotations
+
+from .devices import Device
+from .footprint import Work
+from .operations import Operations, operations
+from .saved import Widths, block
+from .sizes import Sizes, parameters
+
+ATTENTION_BACKWARD = 2.5  # fused attention computes its scores again: five products instead of two
+PASSES = 6  # times that what a block keeps is written or read around its products, forward and back
+UPDATE_BYTES = 28  # AdamW reads weight, gradient and two states, and writes three of them, 4 bytes each
+
+
+def row(work: Work) -> Operations:
+    """The forward arithmetic of one row; packed rows are counted as whole ones, an upper bound."""
+    recipe, sizes, dims = work.recipe, parameters(work.recipe), work.recipe.dims
+    windows = [m.settings["size"] for m in recipe.masks if m.use == "window" and "size" in m.settings]
+    window = windows[0] if len(windows) == len(recipe.masks) else None
+    return operations(
+        block_weights=sizes.block_weights * dims.layers, head_weights=sizes.head_weights, layers=dims.layers,
+        heads=dims.heads, head=dims.head, length=work.length, window=window,
+    )  # fmt: skip
+
+
+def step_operations(work: Work) -> Operations:
+    """The forward arithmetic of all micro-batches of a step."""
+    return row(work).times(work.rows * work.micros)
+
+
+def step_seconds(work: Work, device: Device) -> tuple[float, float]:
+    """Least and most seconds of a training step: products at the matmul rate, attention at its own, the rest by bytes.
+
+    t = Σ FLOPs_i / rate_i + bytes / bandwidth, divided by the shares of these rates that runs are seen to reach.
+
+    Source: Williams, Waterman, Patterson 2009, "Roofline", CACM 52(4); the band: ``devices.Device.reached``.
+    Truth:  tests/truth/test_plan_time.py (steps of the Trainer on this machine fall into the band).
+    """
+    done, sizes = step_operations(work), parameters(work.recipe)
+    again = int(work.recompute)
+    products = (3 + again) * done.linear + 3 * done.head
+    attention = (1 + again + ATTENTION_BACKWARD) * done.scores
+    rate = device.rate(work.precision)
+    moved = PASSES * _kept(work, sizes) + UPDATE_BYTES * sizes.total
+    ideal = products / rate + attention / (device.attention or rate) + moved / device.bandwidth
+    low, high = device.reached
+    return ideal / high, ideal / low
+
+
+def decode_seconds(bytes_read: float, device: Device) -> float:
+    """Least seconds of one decoding step: every weight and the whole cache are read once.
+
+    Source: Pope et al. 2022, arXiv:2211.05102, §2.1.
+    Truth:  tests/truth/test_plan_time.py (Llama-3-70B in int8 on 8 TPU v5e: 17 ms).
+    """
+    return bytes_read / device.bandwidth
+
+
+def _kept(work: Work, sizes: Sizes) -> float:
+    each = sum(block(work.recipe, Widths.of(work.precision)).values())
+    return (
+        each * work.recipe.dims.layers * work.slots * work.micros
+        + 8 * work.slots * work.micros * work.recipe.dims.vocab
+    )

@@ -1,0 +1,155 @@
+"""Rows that cannot be used end in one sentence with file, line and remedy; nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import zstandard
+from data_tokenizer import make_tokenizer
+
+from danlu.core.errors import DanluError, DataError
+from danlu.data import DataRecipe, Pack, Source, build, read_documents
+from danlu.tokenize import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+GOOD = '{"text": "good"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "sentence"),
+    [
+        ("a.jsonl", GOOD + '{"text": "cut\n' + GOOD, 2, "broken JSON"),
+        ("a.jsonl", GOOD + '{"text": "a"} {"text": "b"}\n', 2, "broken JSON"),
+        ("a.jsonl", GOOD * 40 + '{"other": "b"}\n', 41, "the column 'text' is missing"),
+        ("a.jsonl", GOOD * 40 + "[1]\n", 41, "not an object"),
+        ("a.jsonl", GOOD * 40 + '{"text": null}\n', 41, "null where text is expected"),
+        ("a.jsonl", GOOD * 9 + '{"text": "half \\ud83d of a pair"}\n', 10, "surrogate pair"),
+        ("a.jsonl", GOOD * 9 + '{"text": ' + "[" * 100_000 + "}\n", 10, "broken JSON"),
+        ("a.json", '[\n{"text": "a"},\n{"text": "b"\n', 4, "broken JSON"),
+        ("a.json", '[\n{"text": "a"}\n{"text": "b"}]', 3, "expected ','"),
+        ("a.json", '[\n{"text": "a"},\n{"text" "b"},\n{"text": "c"}]', 3, "broken JSON"),
+        ("a.json", '[{"text": "a"}]\n\n[{"text": "b"}]', 3, "more text after the end of the array"),
+        ("a.json", '[{"text": "a"},\n\n]', 3, "broken JSON"),
+        ("a.json", '{"text": "a"}\n{"text": "b"', 2, "broken JSON"),
+        ("a.csv", "text,more\na,b\nc\n", 3, "1 fields under a header of 2"),
+        ("a.csv", 'text\n"a\n', 2, "broken CSV"),
+    ],
+)
+def test_broken_rows_are_named(name: str, content: str, line: int, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(DataError, match=sentence) as caught:
+        list(read_documents(str(path)))
+    assert Path(str(caught.value.file)) == path
+    assert caught.value.line == line
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.txt", "a.md"])
+def test_bytes_that_are_not_utf8(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    head = {"a.json": b'[\n{"text": "', "a.csv": b"text\n"}.get(name, b'{"text": "a"}\n{"text": "')
+    path.write_bytes(head + "丹炉".encode("gb18030") + b'"}\n')
+    with pytest.raises(DataError, match=r"not UTF-8 \(byte 0xb5\); convert the file") as caught:
+        list(read_documents(str(path)))
+    assert caught.value.line == 2
+
+
+def test_bytes_cut_at_the_end_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("床前明月光".encode()[:-1])
+    with pytest.raises(DataError, match="not UTF-8"):
+        list(read_documents(str(path)))
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_a_compressed_file_that_is_cut(suffix: str, tmp_path: Path) -> None:
+    text = "".join(json.dumps({"text": str(i * 7919 % 104729)}) + "\n" for i in range(20_000)).encode()
+    packed = gzip.compress(text) if suffix == "gz" else zstandard.ZstdCompressor().compress(text)
+    path = tmp_path / f"a.jsonl.{suffix}"
+    path.write_bytes(packed[: len(packed) // 2])
+    if suffix == "gz":
+        with pytest.raises(DataError, match=r"a\.jsonl\.gz: is cut or damaged"):
+            list(read_documents(str(path)))
+    path.write_bytes(b"no such format")
+    with pytest.raises(DataError, match=rf"a\.jsonl\.{suffix}: is cut or damaged"):
+        list(read_documents(str(path)))
+
+
+def test_a_fault_in_another_process_is_the_same_sentence(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(GOOD * 3000 + "{broken\n" + GOOD * 3000)
+    recipe = DataRecipe(parts=[Source(from_=str(path))], pack=Pack(length=32), cache=str(tmp_path / "cache"))
+    sentences = []
+    for workers in (0, 2):
+        with pytest.raises(DataError, match="broken JSON") as caught:
+            build(recipe, tokenizer, quiet=True, workers=workers)
+        sentences.append((str(caught.value), caught.value.line))
+    assert sentences[0] == sentences[1]
+    assert sentences[0][1] == 3001
+
+
+def test_the_command_says_it_in_one_line_and_exits_with_2(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "q"}, {"role": "wizard", "content": "a"}]}\n')
+    tokenizer.save(tmp_path / "tokenizer")
+    command = ["data", "inspect", str(path), "--tokenizer", str(tmp_path / "tokenizer")]
+    done = subprocess.run([sys.executable, "-m", "danlu", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert f"{path}:1: unknown role 'wizard'; known are" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.json", "a.csv"])
+def test_a_line_of_50_megabytes(name: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """It is read, cut into rows, and memory stays below a few times the line."""
+    path = tmp_path / name
+    line = ("the quick fox jumps " * (1 << 20))[: 50 << 20]
+    line += line[: (50 << 20) - len(line)]
+    wrapped = {"a.jsonl": f'{{"text": "{line}"}}\n', "a.json": f'[{{"text": "{line}"}}]', "a.csv": f"text\n{line}\n"}
+    path.write_text(wrapped.get(name, line))
+    tokenizer.save(tmp_path / "tokenizer")
+    code = (
+        "import resource, sys; from danlu.data import *; from danlu.tokenize import load_tokenizer;"
+        f"t = load_tokenizer({str(tmp_path / 'tokenizer')!r});"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        f"r = DataRecipe(parts=[Source(from_={str(path)!r})], pack=Pack(length=512), cache={str(tmp_path / 'cache')!r});"
+        "p = build(r, t, quiet=True, workers=0);"
+        "print(p.train.tokens, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    began = time.process_time()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    tokens, kib = map(int, done.stdout.split())
+    assert tokens > 5_000_000
+    assert kib < 1_000_000 if name != "a.txt" else kib < 200_000
+    assert time.process_time() - began < 60
+
+
+def test_a_text_without_a_single_space_is_cut_all_the_same(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("x" * 3_000_000)
+    recipe = DataRecipe(parts=[Source(from_=str(path))], pack=Pack(length=512), cache=str(tmp_path / "cache"))
+    made = build(recipe, tokenizer, quiet=True, workers=0)
+    assert made.train.rows > 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_one_may_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(GOOD)
+    path.chmod(0)
+    with pytest.raises(DanluError, match="cannot be read"):
+        list(read_documents(str(path)))

@@ -1,0 +1,82 @@
+"""Perplexity equal to the textbook computation with transformers: same windows, same model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from talkers import small_model, small_tokenizer
+
+import danlu.models
+from danlu.evaluate import perplexity
+from danlu.infer import Local
+
+TEXT = "the end of the beginning, 你好 the naïve world; " * 4
+
+
+@pytest.mark.parametrize("use", ["llama", "gpt2"])
+@pytest.mark.parametrize("stride", [31, 16, 5])
+def test_sliding_windows_equal_transformers(use: str, stride: int, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = small_tokenizer(tmp_path / "tokenizer")
+    model = small_model(use, context=32)
+    danlu.models.save(model, None, tmp_path / "model")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
+    ids = torch.tensor([tokenizer.encode(TEXT)])
+    nats, count, before = 0.0, 0, 0
+    for begin in range(0, ids.shape[1], stride):
+        end = min(begin + 32, ids.shape[1])
+        labels = ids[:, begin:end].clone()
+        labels[:, : before - begin] = -100  # scored by the window before
+        with torch.inference_mode():
+            loss = theirs(ids[:, begin:end], labels=labels).loss.item()
+        scored = int((labels[:, 1:] != -100).sum())
+        nats, count, before = nats + loss * scored, count + scored, end
+        if end == ids.shape[1]:
+            break
+    ours = perplexity(Local(model, tokenizer), [TEXT], stride=stride)
+    assert ours.tokens == count == ids.shape[1] - 1
+    assert ours.nats == pytest.approx(nats, rel=1e-5)
+    assert ours.bytes_ == len(TEXT.encode()) - len("t")
+    assert ours.stride == stride
+
+
+def test_log_likelihoods_equal_transformers_row_by_row(tmp_path: Path) -> None:
+    """Shared contexts, many lengths, one and many tokens: in any order, each as if alone."""
+    from transformers import AutoModelForCausalLM
+
+    import danlu.infer.scoring as scoring
+
+    model = small_model(context=40)
+    danlu.models.save(model, None, tmp_path / "model")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
+    draw = torch.Generator().manual_seed(0)
+    ids = lambda n: torch.randint(0, 267, (n,), generator=draw).tolist()  # noqa: E731
+    question = ids(20)
+    rows = [(question, ids(n)) for n in (1, 1, 1, 1, 4, 20)] + [(ids(n), ids(m)) for n in range(1, 20, 3) for m in (1, 7)]
+    limits = scoring.SLOTS, scoring.LOGITS
+    try:
+        scoring.SLOTS, scoring.LOGITS = 64, 267 * 3  # several passes, several pieces of logits
+        small = scoring.log_likelihoods(model, rows)
+    finally:
+        scoring.SLOTS, scoring.LOGITS = limits
+    for score, again, (context, continuation) in zip(scoring.log_likelihoods(model, rows), small, rows, strict=True):
+        with torch.inference_mode():
+            law = theirs(torch.tensor([[*context, *continuation]])).logits[0, len(context) - 1 : -1].log_softmax(-1)
+        expected = law.gather(-1, torch.tensor(continuation)[:, None])[:, 0].tolist()
+        assert list(score.logprobs) == pytest.approx(expected, abs=2e-4)
+        assert list(again.logprobs) == pytest.approx(expected, abs=2e-4)
+        assert score.greedy == again.greedy == (law.argmax(-1).tolist() == continuation)
+
+
+def test_what_greedy_would_have_said_is_marked_so() -> None:
+    from danlu.infer import log_likelihoods
+
+    model = small_model()
+    said = [5, 9, 30]
+    for _ in range(6):
+        said.append(int(model(torch.tensor([said]))[0, -1].argmax()))
+    other = [*said[3:-1], (said[-1] + 1) % 267]
+    assert [score.greedy for score in log_likelihoods(model, [(said[:3], said[3:]), (said[:3], other)])] == [True, False]
