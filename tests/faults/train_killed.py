@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from train_tiny import write_recipe
+from train_tiny import tiny_model, write_recipe
 
 import danlu.train  # noqa: F401  (all of it, once, before forking)
 from danlu.core.files import sha256
@@ -98,6 +98,7 @@ def left(out: Path) -> dict:
 
 def main(folder: Path, operations: list[int]) -> None:
     recipe = write_recipe(folder, **CHANGES)
+    danlu.train.optims.OPTIMS["adamw"]().over(tiny_model().named_parameters())  # what torch imports late, before forking
     assert ended(child(lambda: run(recipe, folder / "whole"))) == 0
     found = {"whole": left(folder / "whole")}
     for number in operations:
@@ -111,7 +112,7 @@ def main(folder: Path, operations: list[int]) -> None:
 
 def any_time(recipe: Path, out: Path) -> dict:
     """Killed from outside again and again, each time a little later, until the run is through."""
-    kills, patience = 0, 0.25
+    kills, patience = 0, 0.15
     while True:
         pid = child(lambda: run(recipe, out))
         deadline = time.monotonic() + patience
@@ -122,7 +123,7 @@ def any_time(recipe: Path, out: Path) -> dict:
             return {"kills": kills, **left(out)}
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        kills, patience = kills + 1, patience + 0.06
+        kills, patience = kills + 1, patience * 1.15
 
 
 if __name__ == "__main__":

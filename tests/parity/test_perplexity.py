@@ -55,7 +55,9 @@ def test_log_likelihoods_equal_transformers_row_by_row(tmp_path: Path) -> None:
     draw = torch.Generator().manual_seed(0)
     ids = lambda n: torch.randint(0, 267, (n,), generator=draw).tolist()  # noqa: E731
     question = ids(20)
-    rows = [(question, ids(n)) for n in (1, 1, 1, 1, 4, 20)] + [(ids(n), ids(m)) for n in range(1, 20, 3) for m in (1, 7)]
+    rows = [(question, ids(n)) for n in (1, 1, 1, 1, 4, 20)] + [
+        (ids(n), ids(m)) for n in range(1, 20, 3) for m in (1, 7)
+    ]
     limits = scoring.SLOTS, scoring.LOGITS
     try:
         scoring.SLOTS, scoring.LOGITS = 64, 267 * 3  # several passes, several pieces of logits
@@ -79,4 +81,7 @@ def test_what_greedy_would_have_said_is_marked_so() -> None:
     for _ in range(6):
         said.append(int(model(torch.tensor([said]))[0, -1].argmax()))
     other = [*said[3:-1], (said[-1] + 1) % 267]
-    assert [score.greedy for score in log_likelihoods(model, [(said[:3], said[3:]), (said[:3], other)])] == [True, False]
+    assert [score.greedy for score in log_likelihoods(model, [(said[:3], said[3:]), (said[:3], other)])] == [
+        True,
+        False,
+    ]

@@ -24,7 +24,14 @@ from danlu.train.precisions import PRECISIONS
 from danlu.train.trainer import Trainer
 
 SIZES = {"vocab": 1024, "model": 192, "heads": 6, "kv_heads": 2, "layers": 3, "ffn": 512, "context": 256}
-GPT = {"ffn": Spec("gelu", {"bias": True}), "norm": Spec("layer"), "position": Spec("learned"), "bias": True, "out_bias": True}
+WINDOW = Spec("both", {"a": "causal", "b": {"use": "window", "size": 64}})
+GPT = {
+    "ffn": Spec("gelu", {"bias": True}),
+    "norm": Spec("layer"),
+    "position": Spec("learned"),
+    "bias": True,
+    "out_bias": True,
+}
 
 
 @dataclass
@@ -51,15 +58,16 @@ CASES = [
     Case("gpt2", {"kv_heads": 6}, GPT),
     Case("post-norm relu", model={"ffn": Spec("relu"), "wiring": Spec("post"), "norm": Spec("layer")}),
     Case("qwen3: norms of q and k", model={"head_norm": Spec("rms")}),
-    Case("window", model={"masks": (Spec("window", {"size": 64}),)}),
+    Case("window", model={"masks": (WINDOW,)}),
+    Case("wide window", model={"masks": (Spec("both", {"a": "causal", "b": {"use": "window", "size": 256}}),)}),
     Case("dropout", model={"dropout": 0.1}),
     Case("packed documents", documents=4),
     Case("recomputed", step={"recompute": True}),
     Case("recomputed, packed, wide", {"ffn": 1024}, step={"recompute": True}, documents=3),
     Case("recomputed gpt2", {"kv_heads": 6}, GPT, {"recompute": True}),
-    Case("bf16", step={"precision": "bf16"}),
-    Case("bf16 recomputed packed", step={"precision": "bf16", "recompute": True}, documents=4),
-    Case("fp16", step={"precision": "fp16", "chunk": 64, "rows": 2}),
+    Case("bf16", {"layers": 2}, step={"precision": "bf16", "rows": 1, "chunk": 64}),
+    Case("bf16 recomputed packed", step={"precision": "bf16", "recompute": True, "rows": 1, "chunk": 64}, documents=4),
+    Case("fp16", {"layers": 2}, step={"precision": "fp16", "chunk": 64, "rows": 1}),
     Case("logits dominate", {"vocab": 8192}, step={"chunk": 1024, "rows": 2}),
     Case("weights dominate", {"vocab": 4096, "layers": 4}, step={"rows": 1, "length": 64}),
     Case("weights dominate, untied", {"vocab": 4096}, {"tied": False}, {"rows": 1, "length": 64}),
@@ -74,6 +82,8 @@ def test_peak_of_a_step(case: Case) -> None:
     """Weights, optimizer and batch are there before the step; the rest is what the allocator saw during the second."""
     work = case.work()
     trainer = trainer_of(case, work)
+    if trainer.precision.scale:
+        trainer.precision.scale.value = 1.0  # no step is skipped, so the optimizer has its states
     trainer.fit(1)
     trainer.optimizer.zero_grad(set_to_none=True)
     before = held(trainer)
@@ -92,8 +102,7 @@ def test_what_a_block_keeps(case: Case) -> None:
         pytest.skip("recomputed blocks keep what they read; masks are counted beside the block")
     more, less = (saved_bytes(case, work, layers) for layers in (2, 1))
     widths = Widths.of(work.precision)
-    sizes = memory(work)
-    copies = sizes.phases["loss"]["weight copies"] and 2 * block_weights(work.recipe)
+    copies = 2 * seen_weights(work.recipe) if widths.autocast else 0
     expected = work.slots * sum(block(work.recipe, widths, documents=work.documents).values()) + copies
     assert more - less == pytest.approx(expected, rel=1e-3)
 
@@ -104,7 +113,7 @@ def test_generation() -> None:
 
     recipe = Recipe(dims=Dims(**SIZES))
     model = filled(Decoder(recipe)).eval()
-    prompts, limit = [[1, 2, 3, 4] * 16] * 4, 64
+    prompts, limit = [[1, 2, 3, 4] * 30] * 4, 9
     gc.collect()
     with allocating() as peak:
         runner = Runner(model)
@@ -166,8 +175,11 @@ def filled(model: Decoder) -> Decoder:
     return model
 
 
-def block_weights(recipe: Recipe) -> int:
-    return sum(p.numel() for p in Decoder(recipe).blocks[0].parameters())
+def seen_weights(recipe: Recipe) -> int:
+    """Matrices whose half-width copies the hooks see: down's are saved under the hooks of its remade input."""
+    return sum(
+        p.numel() for name, p in Decoder(recipe).blocks[0].named_parameters() if p.ndim == 2 and "down" not in name
+    )
 
 
 def saved_bytes(case: Case, work: Work, layers: int) -> int:
@@ -181,7 +193,10 @@ def saved_bytes(case: Case, work: Work, layers: int) -> int:
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # the tensor is held so that its address stays its own
+            kept[storage.data_ptr()] = (
+                storage.nbytes(),
+                tensor,
+            )  # the tensor is held so that its address stays its own
         return tensor
 
     with PRECISIONS[work.precision]().forward("cpu"), saved_tensors_hooks(note, lambda tensor: tensor):

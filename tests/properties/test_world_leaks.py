@@ -32,12 +32,12 @@ def leaks(found: World, documents: Iterable[Document]) -> list[str]:
     secret = [n for p in (*found.unasked, *found.strangers[1::2]) for n in (p.name.en, p.name.zh)]
     examined = {plain(e.messages[-1]["content"]) for name in CORPORA for e in CORPORA[name]().exam(found)
                 if e.tags["kind"] != "follow-up"}  # fmt: skip
-    out = []
-    for document in documents:
-        for text in texts(document):
-            if (asks(text) and any(name in text for name in secret)) or plain(text) in examined:
-                out.append(text)
-    return out
+    return [
+        text
+        for document in documents
+        for text in texts(document)
+        if (asks(text) and any(name in text for name in secret)) or plain(text) in examined
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def texts(stock: Stock, tokenizer: Tokenizer) -> list[str]:
     found = []
     for part in stock.parts:
         starts = part.documents.starts
-        for a, b in zip(starts[:-1], starts[1:], strict=True):
+        for a, b in itertools.pairwise(starts):
             found.append(tokenizer.decode(part.documents.read(int(a), int(b)).tolist()))
     return found
 

@@ -43,12 +43,16 @@ def _read() -> str | None:
     """One line; None at the end of the input."""
     import sys
 
+    from ..core.errors import DataError
+
     try:
         return input("you: " if sys.stdin.isatty() else "").strip()
     except EOFError:
         if sys.stdin.isatty():
             print()
         return None
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input is not UTF-8 at byte {error.start}; write UTF-8") from None
 
 
 def _answer(conversation: Conversation, text: str) -> None:

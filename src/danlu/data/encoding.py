@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..tokenize import Tokenizer
 
 EXAMPLES = 5
-NO_TOKENS = np.zeros(0, np.uint32)
 
 
 @dataclass(frozen=True)
@@ -66,19 +65,22 @@ class Encoder:
                 yield self._fitted_conversation(document, loss_on, notes)
 
     def _texts(self, documents: list[Text]) -> Iterator[np.ndarray]:
-        """The tokens of each text without its ends; long ones are encoded piece by piece."""
-        cuts = [[d.text] if len(d.text) <= PIECE else list(pieces([d.text])) for d in documents]
-        ids = iter(self.tokenizer.encode_batch([piece for cut in cuts for piece in cut]))
-        for document, cut in zip(documents, cuts, strict=True):
-            found = [np.asarray(next(ids), np.int64) for _ in cut]
-            parts = [*([self.head] if document.first else []), *found, *([self.tail] if document.last else [])]
-            yield self._checked(np.concatenate(parts) if parts else NO_TOKENS)
+        """The tokens of each text with its ends; short ones are encoded together, long ones piece by piece."""
+        short = iter(self.tokenizer.encode_batch([d.text for d in documents if len(d.text) <= PIECE]))
+        for document in documents:
+            if len(document.text) <= PIECE:
+                found = [self._checked(next(short))]
+            else:
+                found = [self._checked(self.tokenizer.encode_batch([piece])[0]) for piece in pieces([document.text])]
+            ends = [self.head if document.first else [], self.tail if document.last else []]
+            head, tail = (np.asarray(end, np.uint32) for end in ends)
+            yield np.concatenate([head, *found, tail])
 
     def _checked(self, tokens: Any) -> np.ndarray:
-        found = np.asarray(tokens, np.int64)
-        if len(found) and not 0 <= (worst := int(found.max())) < self.tokenizer.vocab_size:
+        found = np.asarray(tokens, np.uint32)
+        if len(found) and (worst := int(found.max())) >= self.tokenizer.vocab_size:
             raise ShapeError(f"the tokenizer gave the id {worst} beyond its vocabulary of {self.tokenizer.vocab_size}")
-        return found.astype(np.uint32)
+        return found
 
     def _fitted_text(self, document: Text, tokens: np.ndarray, notes: Notes) -> list[Encoded]:
         if not document.text.strip() and document.first and document.last:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from .readers import Row
 
 PIECE = 1 << 19  # characters
-SEAM = re.compile(r"(?<=\S\n)(?=\S)")
-GAP = re.compile(r"(?<=\S)(?=[ \t]\S)")
+SEAM = re.compile(r"(?<=\S\n)(?=\S)")  # after the line end
+GAP = re.compile(r"(?<=\S)(?= \S)")  # before the space
 
 
 def cut(text: str, size: int) -> int:
@@ -19,12 +19,13 @@ def cut(text: str, size: int) -> int:
 
     Pre-tokenizers of the GPT-2 kind give the same tokens on both sides of the first two.
     """
-    for pattern in (SEAM, GAP):
-        place = 0
-        for found in pattern.finditer(text, size // 2, size):
-            place = found.start()
-        if place > size // 2:
-            return place
+    for mark, pattern in (("\n", SEAM), (" ", GAP)):
+        place = text.rfind(mark, size // 2, size)
+        while place > 0:
+            found = place + 1 if mark == "\n" else place
+            if found < len(text) and pattern.match(text, found):
+                return found
+            place = text.rfind(mark, size // 2, place)
     return size
 
 

@@ -22,8 +22,9 @@ def inspection_lines(found: Inspection, *, color: bool) -> Iterator[str]:
     yield ""
     yield from _counts(found)
     yield ""
-    yield f"lengths in tokens: 5% {found.percentile(0.05)}, half {found.percentile(0.5)}, 95% {found.percentile(0.95)}, "
-    yield f"longest {found.percentile(1)}, a row holds {found.length + 1}"
+    marks = {"5%": 0.05, "half": 0.5, "95%": 0.95, "longest": 1.0}
+    yield "lengths in tokens: " + ", ".join(f"{name} {found.percentile(share)}" for name, share in marks.items())
+    yield f"a row of {found.length} holds a document of {found.length + 1}"
     most = max((count for _, _, count in found.histogram()), default=1)
     for first, last, count in found.histogram():
         yield f"  {first:>6}–{last:<6} {'█' * -(-BAR * count // most):<{BAR}} {count:,}"

@@ -22,8 +22,8 @@ class Perplexity:
     """Surprise over texts: total ``nats``, and what it was divided by.
 
     per_token = exp(nats / tokens), bits_per_byte = nats / (ln 2 · bytes), per_word = exp(nats / words). Tokens are
-    those predicted; bytes are UTF-8 bytes of what they stand for; words are runs between white space (so a per-word figure
-    says nothing about Chinese). Figures of different tokenizers compare only by byte.
+    those predicted; bytes are UTF-8 bytes of what they stand for; words are runs between white space (so a per-word
+    figure says nothing about Chinese). Figures of different tokenizers compare only by byte.
     """
 
     nats: float

@@ -19,7 +19,8 @@ from .runner import Runner
 from .sampling import Sampling
 from .stops import Tail
 
-ROWS = 32  # decoded side by side; more prompts wait for the next wave
+ROWS = 64  # decoded side by side at most; more prompts wait for the next wave
+CACHE = 1 << 30  # bytes of keys and values a wave may hold (one row always goes)
 
 Prompt = str | Sequence[int]
 
@@ -64,8 +65,8 @@ class Row:
 class Generation:
     """Iterating it generates: (index of the prompt, text that can be shown), with ``completions`` filled at the end.
 
-    Everything is checked when it is made. Prompts of like length go together, at most ROWS at a time; a row that ends
-    leaves its batch at once.
+    Everything is checked when it is made. Prompts of like length go together, as many at a time as ROWS and CACHE
+    allow; a row that ends leaves its batch at once.
 
     Raises: DanluError naming the first prompt that is empty, too long or holds a token the model does not know.
     """
@@ -86,10 +87,19 @@ class Generation:
         return [row.completion() for row in self.rows]
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        waiting = sorted(self.rows, key=lambda row: len(row.prompt))
+        waiting = sorted(self.rows, key=lambda row: len(row.prompt), reverse=True)
         decoder = self.sampling.decoder()
-        for begin in range(0, len(waiting), ROWS):
-            yield from self._wave(waiting[begin : begin + ROWS], decoder)
+        while waiting:
+            size = self._fitting(waiting[0])
+            yield from self._wave(waiting[:size], decoder)
+            del waiting[:size]
+
+    def _fitting(self, longest: Row) -> int:
+        """How many rows like this one are decoded side by side."""
+        dims, bytes_a_number = self.runner.model.dims, self.runner.dtype.itemsize
+        tokens = len(longest.prompt) + self.sampling.max_tokens
+        row = 2 * dims.layers * dims.kv_heads * dims.head * bytes_a_number * min(tokens, dims.context)
+        return max(1, min(ROWS, CACHE // row))
 
     def _wave(self, rows: list[Row], decoder: Decoder) -> Iterator[tuple[int, str]]:
         logits = self.runner.start([row.prompt for row in rows], max(row.limit for row in rows))

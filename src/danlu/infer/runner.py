@@ -11,7 +11,7 @@ from ..core.errors import unknown
 from ..nn.caches import CACHES
 from ..nn.layout import Layout
 from ..nn.model import Model
-from .packed import packed
+from .packed import WORTH, packed
 
 NONE = "none"  # no cache: every step reads all tokens again, the yardstick of the others
 PREFILL = 16_384  # tokens of prompts fed at once, padding included
@@ -27,6 +27,7 @@ class Runner:
         if cache != NONE and cache not in set(CACHES):
             raise unknown("cache", cache, [NONE, *CACHES])
         self.model, self.cache_name = model, cache
+        self.prepared: dict[tuple[bool, bool], Model] = {}
         self.device = next(model.parameters()).device
         self.dtype = next(model.parameters()).dtype
 
@@ -34,7 +35,7 @@ class Runner:
     def start(self, prompts: Sequence[Sequence[int]], limit: int) -> Tensor:
         """Logits (B, V) after the prompts; at most ``limit`` tokens a row will be generated."""
         width = max(map(len, prompts))
-        self.ready = packed(self.model, len(prompts), limit)
+        self.ready = self._prepared(len(prompts), limit)
         self.plain = all(len(ids) == width for ids in prompts)
         pads = [width - len(ids) for ids in prompts]
         tokens = torch.tensor([[0] * n + list(ids) for n, ids in zip(pads, prompts, strict=True)], device=self.device)
@@ -73,6 +74,13 @@ class Runner:
             self.cache.select(rows)
         else:
             self.tokens = self.tokens[rows]
+
+    def _prepared(self, rows: int, limit: int) -> Model:
+        """The model laid out for one row or for several, kept for the next batch of the kind."""
+        kind = (rows > 1, limit < WORTH)
+        if kind not in self.prepared:
+            self.prepared = {kind: packed(self.model, rows, limit)}
+        return self.prepared[kind]
 
     def _prefill(self, tokens: Tensor) -> Tensor:
         """In pieces of columns, so that memory does not grow with rows · length."""

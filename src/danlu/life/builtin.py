@@ -72,4 +72,4 @@ def _shorten(stages: dict[str, Any]) -> None:
 
 
 def _read(name: str) -> dict[str, Any]:
-    return yaml.safe_load(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
+    return yaml.safe_load(resources.files("danlu.life").joinpath(name).read_text(encoding="utf-8"))

@@ -27,7 +27,7 @@ class _Order:
 class KneserNey:
     """Interpolated modified Kneser-Ney over symbols 0 … ``symbols`` - 1, counted from sequences.
 
-    p(w | h) = max(c(hw) - D(c(hw)), 0) / c(h·) + γ(h) · p(w | h shortened by its oldest symbol), where the longest order
+    p(w | h) = max(c(hw) - D(c(hw)), 0) / c(h·) + γ(h) · p(w | h shortened by its oldest symbol); the longest order
     counts occurrences and each shorter one counts the distinct symbols seen before it; D takes three values an order,
     for counts 1, 2 and ≥ 3; the shortest falls back on 1 / symbols. A sequence begins after ``order`` - 1 boundary
     symbols, which are given and never predicted.

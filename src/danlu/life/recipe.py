@@ -22,7 +22,11 @@ class LifeRecipe:
 
     def __post_init__(self) -> None:
         if not self.stages:
-            raise ConfigError("stages is empty; name at least one stage, for example corpus: {use: files, text: [FOLDER]}")
+            raise ConfigError(
+                "stages is empty; name at least one stage, for example corpus: {use: files, text: [FOLDER]}"
+            )
         wrong = [name for name in self.stages if not name.isidentifier() or name == "stages"]
         if wrong:
-            raise ConfigError(f"stages.{wrong[0]}: a stage's name is its folder: letters, digits and _, and not 'stages'")
+            raise ConfigError(
+                f"stages.{wrong[0]}: a stage's name is its folder: letters, digits and _, and not 'stages'"
+            )

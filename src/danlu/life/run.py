@@ -88,4 +88,3 @@ def _stage(life: LifeFolder, name: str, say: Say) -> dict[str, Any]:
     record = life.record(name)
     say(f"{name:<12} {record['seconds']:>6.1f} s   {stage.line(figures)}")
     return record
-

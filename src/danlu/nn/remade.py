@@ -11,36 +11,55 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-_state = threading.local()
+_here = threading.local()
+Place = tuple[torch.Size, tuple[int, ...]]
 
 
-def remade(tensor: Tensor, make: Callable[[], Tensor]) -> AbstractContextManager[Any]:
-    """Whatever is saved for backward within, and is ``tensor`` or a view of all of it, is made by ``make`` instead.
+def remade(tensor: Tensor, make: Callable[..., Tensor], *inputs: Tensor) -> AbstractContextManager[Any]:
+    """Whatever is saved for backward within, and is all of ``tensor`` or a view of it, is ``make(*inputs)`` instead.
 
-    ``make`` answers the same values and holds its inputs itself; it runs without recording a gradient.
+    ``make`` answers the values of ``tensor`` in its layout; it runs once in backward, without recording a gradient.
+    The inputs should be tensors that are saved anyway.
     """
-    if not tensor.requires_grad or getattr(_state, "kept", False):
+    if not tensor.requires_grad or getattr(_here, "kept", False):
         return nullcontext()
-    storage, count = tensor.untyped_storage().data_ptr(), tensor.numel()
+    held = _Remade(tensor, make, [value.detach() for value in inputs])
+    return saved_tensors_hooks(held.pack, held.unpack)
 
-    def pack(saved: Tensor) -> Tensor | tuple[torch.Size, tuple[int, ...]]:
-        same = saved.numel() == count and saved.untyped_storage().data_ptr() == storage
-        return (saved.shape, saved.stride()) if same else saved
 
-    def unpack(held: Tensor | tuple[torch.Size, tuple[int, ...]]) -> Tensor:
-        if isinstance(held, Tensor):
-            return held
-        with torch.no_grad():
-            return make().as_strided(*held)
+class _Remade:
+    """One tensor that is not kept: how to make it, and how many still wait for it in backward."""
 
-    return saved_tensors_hooks(pack, unpack)
+    def __init__(self, tensor: Tensor, make: Callable[..., Tensor], inputs: list[Tensor]) -> None:
+        self.storage, self.numel = tensor.untyped_storage().data_ptr(), tensor.numel()
+        self.make, self.inputs = make, inputs
+        self.waiting = 0
+        self.made: Tensor | None = None
+
+    def pack(self, saved: Tensor) -> Tensor | Place:
+        if saved.numel() != self.numel or saved.untyped_storage().data_ptr() != self.storage:
+            return saved
+        self.waiting += 1
+        return saved.shape, saved.stride()
+
+    def unpack(self, kept: Tensor | Place) -> Tensor:
+        if isinstance(kept, Tensor):
+            return kept
+        if self.made is None:
+            with torch.no_grad():
+                self.made = self.make(*self.inputs)
+        made = self.made.as_strided(*kept)
+        self.waiting -= 1
+        if not self.waiting:
+            self.made = None
+        return made
 
 
 @contextmanager
 def kept() -> Iterator[None]:
     """Within, everything is kept: for whole blocks that are recomputed, where remaking parts would only cost."""
-    before, _state.kept = getattr(_state, "kept", False), True
+    before, _here.kept = getattr(_here, "kept", False), True
     try:
         yield
     finally:
-        _state.kept = before
+        _here.kept = before

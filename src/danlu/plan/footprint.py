@@ -214,7 +214,8 @@ def inference(recipe: Recipe, *, rows: int, length: int, bytes_each: float = 4, 
     )
     kept = {"weights": weights, "laid-out weights": copies, "kv cache": cache + 16 * rows * length}
     fed = min(TOKENS_FED, rows * length)
-    passing = round(fed * bytes_each * (3 * dims.model + 2 * dims.ffn))
+    wide = 1 + saved.FFN.get(recipe.ffn.use, saved.UNKNOWN_FFN).kept
+    passing = round(fed * bytes_each * (3 * dims.model + wide * dims.ffn))
     logits = round(rows * dims.vocab * (4 + bytes_each))
     return Memory({
         "load": {"weights": weights},

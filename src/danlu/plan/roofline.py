@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.spec import Spec
 from .devices import Device
 from .footprint import Work
 from .operations import Operations, operations
@@ -16,12 +17,18 @@ UPDATE_BYTES = 28  # AdamW reads weight, gradient and two states, and writes thr
 def row(work: Work) -> Operations:
     """The forward arithmetic of one row; packed rows are counted as whole ones, an upper bound."""
     recipe, sizes, dims = work.recipe, parameters(work.recipe), work.recipe.dims
-    windows = [m.settings["size"] for m in recipe.masks if m.use == "window" and "size" in m.settings]
-    window = windows[0] if len(windows) == len(recipe.masks) else None
+    windows = [_window(mask) for mask in recipe.masks]
+    window = max((w for w in windows if w), default=None) if all(windows) else None
     return operations(
         block_weights=sizes.block_weights * dims.layers, head_weights=sizes.head_weights, layers=dims.layers,
         heads=dims.heads, head=dims.head, length=work.length, window=window,
     )  # fmt: skip
+
+
+def _window(mask: Spec) -> int | None:
+    """The size of the window in a mask, which may be one of two that are joined."""
+    parts = [Spec.read(part) for part in mask.settings.values() if isinstance(part, (dict, Spec))]
+    return mask.settings["size"] if mask.use == "window" else next(filter(None, map(_window, parts)), None)
 
 
 def step_operations(work: Work) -> Operations:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..models import Recipe
+from ..nn.masks import MASKS, Full, Mask
+from ..nn.masks.causal import Causal
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,6 @@ UNKNOWN_FFN = Ffn(2, 3)  # a part from outside is counted like the widest known 
 # float32 numbers a vector kept beside it: 1 / rms, or mean and 1 / std; and vectors that pass while it goes backward.
 NORM_NUMBERS = {"rms": 1, "layer": 2}
 NORM_PASSING = {"rms": 3, "layer": 1}
-MASKED = ("window", "prefix", "both", "either")  # masks that the fused kernel must be shown as numbers
 
 
 def block(recipe: Recipe, widths: Widths, *, documents: bool = False) -> dict[str, float]:
@@ -73,8 +74,10 @@ def block(recipe: Recipe, widths: Widths, *, documents: bool = False) -> dict[st
 def masks(recipe: Recipe, widths: Widths, rows: int, length: int, *, plain: bool) -> float:
     """Bytes a block keeps for a mask that fused attention is shown: T·T numbers a row, or once if rows are plain.
 
-    None for causal attention, nor where a window is at least as long as the row.
+    None where the kernel knows better: causal and full masks, and windows at least as long as the row.
     """
-    shown = [m for m in recipe.masks if m.use in MASKED and m.settings.get("size", 0) < length]
-    share = len(shown) / len(recipe.masks)
-    return share * (1 if plain else rows) * length * length * widths.product
+    shown = [m for m in recipe.masks if m.build(MASKS).within(length) not in KNOWN]
+    return len(shown) / len(recipe.masks) * (1 if plain else rows) * length * length * widths.product
+
+
+KNOWN: tuple[Mask, ...] = (Causal(), Full())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2.sandbox import SecurityError
+from jinja2.exceptions import SecurityError
 
 LONGEST = 4_000_000  # characters or entries of one value
 WIDEST = 10_000  # of a padding, an indentation, a batch
@@ -47,7 +47,9 @@ def check_call(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
 
 def check_filter(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Raises SecurityError for filters whose result would be too large or take too long."""
-    values = [a for a in args if isinstance(a, (str, bytes, int, float, list, tuple, dict))]  # not context or environment
+    values = [
+        a for a in args if isinstance(a, (str, bytes, int, float, list, tuple, dict))
+    ]  # not context or environment
     given = [*values[1:], *kwargs.values()]
     if name in PADDING_FILTERS:
         lines = str(values[0]).count("\n") + 1 if name == "indent" and values else 1

@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import Protocol
-
-
-class Vocabulary(Protocol):
-    """What decoding needs to know of a tokenizer."""
-
-    @property
-    def special_ids(self) -> frozenset[int]: ...
-
-    def spoken(self, token: int, first: bool) -> bytes: ...
+from collections.abc import Callable
 
 
 class Decoder:
@@ -21,15 +12,16 @@ class Decoder:
     Bytes of a character are held back until all are there, so the pieces joined are ``decode`` of all ids.
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, skip_special: bool = True) -> None:
-        self._vocabulary, self._skip = vocabulary, skip_special
+    def __init__(self, spoken: Callable[[int, bool], bytes], silent: frozenset[int]) -> None:
+        """spoken: the bytes an id adds, given whether it is the first; silent: ids that add nothing."""
+        self._spoken, self._silent = spoken, silent
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._first = True
 
     def push(self, token: int) -> str:
-        if self._skip and token in self._vocabulary.special_ids:
+        if token in self._silent:
             return ""
-        spoken = self._vocabulary.spoken(token, self._first)
+        spoken = self._spoken(token, self._first)
         self._first = False
         return self._utf8.decode(spoken)
 

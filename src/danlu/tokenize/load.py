@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer as Backend
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
 
 from ..core.errors import DataError
 from ..core.files import read_json
@@ -17,7 +18,15 @@ from .readers.tokenizer_json import read_utf8
 from .tokenizer import Tokenizer
 
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
-WANTED = ("tokenizer*.json", "*.model", "vocab.*", "merges.txt", "special_tokens_map.json", "*.jinja", "added_tokens.json")
+WANTED = (
+    "tokenizer*.json",
+    "*.model",
+    "vocab.*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "*.jinja",
+    "added_tokens.json",
+)
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -47,7 +56,9 @@ def _place(path: str | Path) -> Path:
         return Path(snapshot_download(str(path), allow_patterns=list(WANTED)))
     except Exception as error:  # the hub's errors have many types; all mean that nothing came
         reason = str(error).split("\n")[0]
-        raise DataError(f"is neither a path here nor a repository of the hub that answers ({reason})", file=path) from None
+        raise DataError(
+            f"is neither a path here nor a repository of the hub that answers ({reason})", file=path
+        ) from None
 
 
 def _reader(place: Path) -> tuple[Reader, Path]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import DataError
 
-USUAL = ("system", "user", "assistant", "tool", "developer", "function", "ipython")
+USUAL = ("system", "user", "assistant", "tool", "developer", "function")
 NAMED_ROLE = re.compile(r"""role['"]?\]?\s*(?:==|!=|in)\s*[\[(]?\s*((?:['"]\w+['"]\s*,?\s*)+)""")
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # names under which datasets keep what came before an answer
 

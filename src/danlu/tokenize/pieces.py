@@ -14,7 +14,7 @@ CONTINUED = "##"  # WordPiece marks a piece that goes on inside a word
 
 @cache
 def byte_alphabet() -> dict[int, str]:
-    """GPT-2's spelling of the 256 bytes as printable characters: printable Latin-1 as itself, the rest from U+0100 on."""
+    """GPT-2's spelling of the 256 bytes: printable Latin-1 as itself, the rest as the letters from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [byte for byte in range(256) if byte not in printable]
     return {**{b: chr(b) for b in printable}, **{b: chr(0x100 + n) for n, b in enumerate(rest)}}

@@ -32,14 +32,16 @@ class Profile:
     @classmethod
     def read(cls, config: dict[str, Any], templates: dict[str, str] | None = None) -> Profile:
         """From the content of ``tokenizer_config.json``; ``templates`` of files beside it win."""
-        named = {role: _text(config.get(f"{role}_token")) for role in ROLES}
+        bos, eos, pad, unk = (_text(config.get(f"{role}_token")) for role in ROLES)
         rest = {key: value for key, value in config.items() if key not in (*_keys(), "chat_template")}
-        return cls(**named, templates={**_templates(config.get("chat_template")), **(templates or {})}, rest=rest)
+        named = {**_templates(config.get("chat_template")), **(templates or {})}
+        return cls(bos=bos, eos=eos, pad=pad, unk=unk, templates=named, rest=rest)
 
     @classmethod
     def guess(cls, vocabulary: set[str]) -> Profile:
         """By the usual names, for a vocabulary that came without a configuration."""
-        return cls(**{role: next((t for t in names if t in vocabulary), None) for role, names in KNOWN.items()})
+        bos, eos, pad, unk = (next((t for t in KNOWN[role] if t in vocabulary), None) for role in ROLES)
+        return cls(bos=bos, eos=eos, pad=pad, unk=unk)
 
     def write(self) -> dict[str, Any]:
         """The content of a ``tokenizer_config.json``."""

@@ -15,10 +15,11 @@ from datetime import datetime
 from functools import wraps
 from typing import Any
 
-from jinja2 import TemplateError, nodes, pass_eval_context
+from jinja2 import TemplateError, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
@@ -174,7 +175,8 @@ class _Counted(NodeTransformer):
 
     def _call(self, method: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
         call = nodes.Call(nodes.EnvironmentAttribute(method), arguments, [], None, None)
-        return call.set_lineno(line)
+        call.set_lineno(line)
+        return call
 
 
 class _Namespace(Namespace):

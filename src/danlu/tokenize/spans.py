@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,10 +97,24 @@ def _place(
     changed[number] = _exchanged(messages[number])
     other = render(changed, prompt)
     if SENTINEL not in other:
-        raise DataError(f"the chat template leaves out the answer in message {number + 1}; use a template that writes it")
-    begin = len(os.path.commonprefix([text, other]))
-    tail = len(os.path.commonprefix([text[begin:][::-1], other[begin:][::-1]]))
+        raise DataError(
+            f"the chat template leaves out the answer in message {number + 1}; use a template that writes it"
+        )
+    begin = _shared(text, other)
+    tail = _shared(text[begin:][::-1], other[begin:][::-1])
     return begin, len(text) - tail
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _exchanged(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,4 +118,3 @@ def _decoders(model: SpmModel) -> list[decoders.Decoder]:
 
 def _added(text: str, special: bool) -> AddedToken:
     return AddedToken(text, special=special, normalized=False)
-

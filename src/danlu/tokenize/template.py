@@ -158,7 +158,7 @@ class Template:
 
     def _check_ends(self, spans: list[Span], wanted: list[float], marks: Marks, turns: int) -> None:
         for span, weight in zip(spans, wanted, strict=True):
-            if not weight or span.closed and (marks.between or span.message == turns - 1):
+            if not weight or (span.closed and (marks.between or span.message == turns - 1)):
                 continue
             remedy = "append it after each answer in the template, as in {{ message.content + eos_token }}"
             raise DataError(
@@ -197,7 +197,9 @@ class Template:
         if name not in self._compiled:
             source = self._sources[name]
             if len(source) > LONGEST_SOURCE:
-                raise DataError(f"the chat template has {len(source):,} characters; at most {LONGEST_SOURCE:,} are read")
+                raise DataError(
+                    f"the chat template has {len(source):,} characters; at most {LONGEST_SOURCE:,} are read"
+                )
             sandbox = Sandbox()
             try:
                 self._compiled[name] = sandbox, sandbox.from_string(source)
@@ -243,9 +245,11 @@ class Template:
         between = self._special_pattern.search(middle.partition(PROBE_ANSWER)[2])
         return Marks(header, found[0], last[: found.start()], between is not None and between[0] == found[0])
 
-    def _try(self, messages: list[dict[str, str]], prompt: bool = False, extras: Mapping[str, Any] = {}) -> str:  # noqa: B006
+    def _try(
+        self, messages: list[dict[str, str]], prompt: bool = False, extras: Mapping[str, Any] | None = None
+    ) -> str:
         try:
-            return self._run(messages, prompt, None, extras)
+            return self._run(messages, prompt, None, extras or {})
         except DataError:
             return ""
 
@@ -266,7 +270,7 @@ class Template:
 @cache
 def chatml() -> str:
     """The template that danlu gives its own tokenizers: ``<|im_start|>role``, a line each, ``<|im_end|>``."""
-    return resources.files(__package__).joinpath("chatml.jinja").read_text(encoding="utf-8")
+    return resources.files("danlu.tokenize").joinpath("chatml.jinja").read_text(encoding="utf-8")
 
 
 def _wanted(messages: Sequence[Message], spans: list[Span], count: Count) -> list[float]:

@@ -139,7 +139,7 @@ class Tokenizer:
 
     def decoder(self, skip_special: bool = True) -> Decoder:
         """Decodes ids one by one; never gives half a character."""
-        return Decoder(self, skip_special=skip_special)
+        return Decoder(self.spoken, self.special_ids if skip_special else frozenset())
 
     def piece(self, token: int) -> str:
         """How the vocabulary spells an id; "" for a number it leaves out."""
@@ -199,7 +199,7 @@ class Tokenizer:
     @cached_property
     def _fingerprint(self) -> str:
         roles = [self.profile.bos, self.profile.eos, self.profile.pad, self.profile.unk]
-        content = json.dumps([self._description, roles, self.profile.templates], sort_keys=True, ensure_ascii=False)
+        content = json.dumps([self._description, roles, self.template.sources], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
     def save(self, folder: str | Path) -> None:

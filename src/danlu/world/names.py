@@ -6,11 +6,34 @@ from dataclasses import dataclass
 
 from ..core.rng import Rng
 
-ONSETS = "b br c d dr f g h j k l m n p r s st t tr v w z".split()
-MIDDLES = "a e i o u".split()
-LINKS = "l r n d v m b k s t".split()
-FIRST_ENDS = "a an ia o el in on y is us".split()
-LAST_ENDS = "ford well son wick ley man ton ham worth mar".split()
+ONSETS = [
+    "b",
+    "br",
+    "c",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "h",
+    "j",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "st",
+    "t",
+    "tr",
+    "v",
+    "w",
+    "z",
+]
+MIDDLES = ["a", "e", "i", "o", "u"]
+LINKS = ["l", "r", "n", "d", "v", "m", "b", "k", "s", "t"]
+FIRST_ENDS = ["a", "an", "ia", "o", "el", "in", "on", "y", "is", "us"]
+LAST_ENDS = ["ford", "well", "son", "wick", "ley", "man", "ton", "ham", "worth", "mar"]
 
 SURNAMES = "赵钱孙李周吴郑王冯陈沈韩杨朱秦许何吕张孔曹魏陶姜谢苏潘唐罗梁"
 GIVEN = "安柏晨冬帆歌涵嘉静岚宁鹏琪然思桃婉晓雅依泽芷丹浩可诺秋荣文溪心阳英雨竹诗亭维轩彦"

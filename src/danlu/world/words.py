@@ -1,4 +1,4 @@
-"""Where the words of the world's texts end: Chinese writes no spaces, and a tokenizer should not join a name to a verb."""
+"""Where words end: Chinese writes no spaces, and a tokenizer should not join a name to the verb after it."""
 
 from __future__ import annotations
 

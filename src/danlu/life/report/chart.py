@@ -55,7 +55,9 @@ def bars(groups: Sequence[tuple[str, Sequence[float | None]]], names: Sequence[s
         for number, value in enumerate(values):
             if value is not None:
                 width = value * (WIDTH - start - 60)
-                parts.append(f'<rect class="b{number % 3}" x="{start}" y="{y}" width="{width:.1f}" height="{thick - 2}"/>')
+                parts.append(
+                    f'<rect class="b{number % 3}" x="{start}" y="{y}" width="{width:.1f}" height="{thick - 2}"/>'
+                )
                 parts.append(_text(start + width + 4, y + 10, f"{value:.0%}", "start"))
             y += thick
         y += gap

@@ -71,10 +71,11 @@ def section(name: str, title: tuple[str, str], note: str, body: str) -> str:
 
 def page(title: tuple[str, str], cards: Sequence[tuple[str, str, str]], sections: Sequence[str]) -> str:
     """The whole page; ``cards`` are (value, English, Chinese)."""
-    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    style = resources.files("danlu.life.report").joinpath("page.css").read_text(encoding="utf-8")
     shown = "".join(f"<div class=card><b>{escape(v)}</b>{both(e, z)}</div>" for v, e, z in cards)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title[0])} · {escape(title[1])}</title>'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(title[0])} · {escape(title[1])}</title>"
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>'
         f"<body><main><h1>{both(*title)}</h1><div class=cards>{shown}</div>{''.join(sections)}</main></body></html>\n"
     )

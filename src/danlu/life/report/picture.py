@@ -44,7 +44,9 @@ def bars_of(records: dict[str, dict[str, Any]]) -> list[Exam]:
         if isinstance(found, dict) and "languages" in found
     ]
     texts = [(f["model"]["bits_per_byte"], f["others"]) for f in figures.values() if "others" in f]
-    return exams or [(n, {"bits a byte": b}) for own, others in texts for n, b in [("this model", own), *others.items()]]
+    return exams or [
+        (n, {"bits a byte": b}) for own, others in texts for n, b in [("this model", own), *others.items()]
+    ]
 
 
 def _curve(folder: Path) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
@@ -57,10 +59,17 @@ def _draw_curves(axes: Any, curves: dict[str, Any]) -> None:
     begin = 0
     for number, (name, (trained, held)) in enumerate(curves.items()):
         color = COLORS[1 + number % 3]
-        axes.plot([begin + s for s, _ in trained], [loss for _, loss in trained], color=color, lw=0.7, alpha=0.8, label=name)
+        axes.plot(
+            [begin + s for s, _ in trained], [loss for _, loss in trained], color=color, lw=0.7, alpha=0.8, label=name
+        )
         if held:
             axes.plot(
-                [begin + s for s, _ in held], [loss for _, loss in held], "--", color=color, lw=1.5, label=f"{name}, held out"
+                [begin + s for s, _ in held],
+                [loss for _, loss in held],
+                "--",
+                color=color,
+                lw=1.5,
+                label=f"{name}, held out",
             )
         begin += trained[-1][0] if trained else 0
     axes.set(xlabel="step", ylabel="loss, nats a token", title="From text to a talking model")

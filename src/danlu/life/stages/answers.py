@@ -43,8 +43,16 @@ class AnswersStage(Stage):
         return " → ".join(f"{name} {found['loss']:.3f}" for name, found in figures.items()) + " nats an answer token"
 
     def section(self, life: LifeFolder, folder: Path, figures: Figures) -> str:
-        rows = [[n, f"{f['loss']:.4f}", f"{f['tokens']:,}", f["conversations"], f["left_out"]] for n, f in figures.items()]
-        head = ["model · 模型", "nats a token · 损失", "answer tokens · 回答词元", "conversations · 对话", "too long · 过长"]
+        rows = [
+            [n, f"{f['loss']:.4f}", f"{f['tokens']:,}", f["conversations"], f["left_out"]] for n, f in figures.items()
+        ]
+        head = [
+            "model · 模型",
+            "nats a token · 损失",
+            "answer tokens · 回答词元",
+            "conversations · 对话",
+            "too long · 过长",
+        ]
         return paragraph("Only answers count; the questions are read.", "只计回答部分的损失。") + table(head, rows)
 
 
@@ -53,7 +61,9 @@ def answer_loss(local: Local, rows: list[dict[str, Any]], where: str) -> dict[st
     rendered = [local.tokenizer.template.render(row["messages"]) for row in rows]
     fitting = [r for r in rendered if len(r.tokens) <= local.context]
     if not fitting:
-        raise DataError(f"no conversation fits the context of {local.context} tokens; raise architecture.context", file=where)
+        raise DataError(
+            f"no conversation fits the context of {local.context} tokens; raise architecture.context", file=where
+        )
     scores = local.score([(r.tokens[:1], r.tokens[1:]) for r in fitting])
     pairs = [pair for r, s in zip(fitting, scores, strict=True) for pair in zip(r.weights[1:], s.logprobs, strict=True)]
     weight = math.fsum(w for w, _ in pairs)

@@ -139,6 +139,8 @@ def spread(exercises: Sequence[Exercise], most: int | None) -> list[Exercise]:
     for number, e in enumerate(exercises):
         groups[tuple(e.tags.get(key, "") for key in ("kind", "language", "phrasing"))].append(number)
     kept = {
-        group[len(group) * k // min(most, len(group))] for group in groups.values() for k in range(min(most, len(group)))
+        group[len(group) * k // min(most, len(group))]
+        for group in groups.values()
+        for k in range(min(most, len(group)))
     }
     return [exercises[number] for number in sorted(kept)]

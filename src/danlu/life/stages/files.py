@@ -89,9 +89,7 @@ class FilesStage(Stage):
 
 
 def _sources(named: list[str | dict[str, Any]] | None) -> list[Source]:
-    return [
-        Source(from_=one) if isinstance(one, str) else config.read(Source, one, "corpus") for one in named or []
-    ]
+    return [Source(from_=one) if isinstance(one, str) else config.read(Source, one, "corpus") for one in named or []]
 
 
 def _passages(source: Source) -> Iterator[Row]:

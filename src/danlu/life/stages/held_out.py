@@ -89,11 +89,13 @@ class HeldOutStage(Stage):
         rows: list[list[Any]] = [[f"this model ({self.model})", f"{found['bits_per_byte']:.3f}"]]
         rows += [[name, f"{bits:.3f}"] for name, bits in figures["others"].items()]
         said = paragraph(
-            f"{found['bytes']:,} held-out bytes in {found['texts']:,} passages; stride {found['stride']} of a context of "
-            f"{found['context']}. The others read {figures['training_bytes']:,} bytes{cut}.",
+            f"{found['bytes']:,} held-out bytes in {found['texts']:,} passages; stride {found['stride']} of a context "
+            f"of {found['context']}. The others read {figures['training_bytes']:,} bytes{cut}.",
             "数值越低越好；所有程序读同样的训练文本。",
         )
-        return said + table(["program · 程序", "bits per byte · 每字节比特"], sorted(rows, key=lambda row: float(row[1])))
+        return said + table(
+            ["program · 程序", "bits per byte · 每字节比特"], sorted(rows, key=lambda row: float(row[1]))
+        )
 
 
 def _others(training: list[str], held_out: list[str], folder: Path) -> dict[str, float]:

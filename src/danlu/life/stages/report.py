@@ -115,4 +115,6 @@ def _compared(life: LifeFolder, records: dict[str, dict[str, Any]]) -> str:
     )
     rows = [[name, *(f"{share:.1%}" for share in found["languages"].values())] for name, found in exams.items()]
     languages = list(next(iter(exams.values()))["languages"])
-    return section("compared", ("Before and after", "前后对比"), "", said + table(["", *languages], rows) + by_attribute(exams))
+    return section(
+        "compared", ("Before and after", "前后对比"), "", said + table(["", *languages], rows) + by_attribute(exams)
+    )

@@ -77,7 +77,9 @@ class SamplesStage(Stage):
             rows += spread_rows(list(read_rows(life.place(self.exercises))), self.count)
         if self.conversations:
             held_out = list(read_rows(life.place(self.conversations)))
-            rows += [{"messages": _opening(row["messages"])} for row in held_out[:: max(1, len(held_out) // self.count)]]
+            rows += [
+                {"messages": _opening(row["messages"])} for row in held_out[:: max(1, len(held_out) // self.count)]
+            ]
         fitting = [row for row in rows if _fits(local, row["messages"])]
         answers = local.chat([row["messages"] for row in fitting], max_tokens=self.max_tokens) if fitting else []
         return [_answered(row, answer.text) for row, answer in zip(fitting, answers, strict=True)]

@@ -54,7 +54,10 @@ class StoreStage(Stage):
 
     def section(self, life: LifeFolder, folder: Path, figures: Figures) -> str:
         rows = [
-            [f"{name}: {Path(source['from']).name}", *(f"{source[kind]['train']:,}" for kind in ("documents", "tokens"))]
+            [
+                f"{name}: {Path(source['from']).name}",
+                *(f"{source[kind]['train']:,}" for kind in ("documents", "tokens")),
+            ]
             for name, report in figures.items()
             for source in report["sources"]
         ]

@@ -33,7 +33,12 @@ class TokenizerStage(Stage):
     title = ("Learn a vocabulary", "训练分词器")
 
     def __init__(
-        self, *, files: list[str], vocab: int = 2048, kind: str | dict[str, Any] = "byte_bpe", measure: list[str] | None = None
+        self,
+        *,
+        files: list[str],
+        vocab: int = 2048,
+        kind: str | dict[str, Any] = "byte_bpe",
+        measure: list[str] | None = None,
     ) -> None:
         self.files, self.vocab, self.kind, self.measure = files, vocab, kind, measure or files
 

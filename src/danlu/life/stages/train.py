@@ -7,8 +7,9 @@ from typing import Any
 
 from ... import train as trainer
 from ...core import config
-from ...core.files import read_json, write_text
+from ...core.files import write_text
 from ...train import Recipe
+from ...train.forecast import forecast
 from ..folder import LifeFolder
 from ..jsonl import read_rows
 from ..report.chart import lines
@@ -48,8 +49,9 @@ class TrainStage(Stage):
         recipe = self.resolved(life)
         path = life.path / "recipes" / f"{folder.name}.yaml"
         write_text(path, config.dump(recipe))
+        plan = forecast(recipe, title=str(path)).data()
         done = trainer.train(path, out=folder, quiet=life.quiet)
-        return {"recipe": str(path), "report": done.report}
+        return {"recipe": str(path), "plan": plan, "report": done.report}
 
     def line(self, figures: Figures) -> str:
         report = figures["report"]
@@ -67,33 +69,26 @@ class TrainStage(Stage):
         chart = lines(
             [("training · 训练", _smooth(trained)), ("held out · 留出", held)], across="step", up="loss, nats a token"
         )
-        report = read_json(folder / "report.json", "a run's report")
         said = paragraph(self.line(figures) + ".", "")
         return (
             said
             + figure(chart, "loss in nats a token, training smoothed", "损失（每词元 nats），训练曲线已平滑")
-            + planned_and_measured(report)
+            + planned_and_measured(figures["plan"], figures["report"])
             + code(f"danlu train {figures['recipe']}")
         )
 
 
-def planned_and_measured(report: dict[str, Any]) -> str:
-    """What the planner said before the run beside what the run took, as far as the run's report has both."""
-    return table(
-        ["", "planned · 预测", "measured · 实测", "measured / planned"],
-        [[name, shown(planned), shown(measured), f"{measured / planned:.2f}"] for name, planned, measured, shown in pairs(report)],
-    )
-
-
-def pairs(report: dict[str, Any]) -> list[tuple[str, float, float, Any]]:
-    """(name, planned, measured, how to write it) of memory and time."""
-    planned, here = report.get("planned") or {}, report.get("this_process") or {}
-    found = []
-    if planned.get("peak_bytes") and here.get("peak_bytes"):
-        found.append(("peak memory · 峰值内存", planned["peak_bytes"], here["peak_bytes"], lambda b: f"{b / 2**20:,.0f} MiB"))
-    if planned.get("seconds") and here.get("seconds"):
-        found.append(("time · 时间", planned["seconds"], here["seconds"], lambda s: f"{s:,.0f} s"))
-    return found
+def planned_and_measured(plan: dict[str, Any], report: dict[str, Any]) -> str:
+    """What the planner said before the run beside what the run took."""
+    here = report["this_process"]
+    slow, fast = plan["tokens_a_step"] / plan["seconds_a_step"][1], plan["tokens_a_step"] / plan["seconds_a_step"][0]
+    rows = [
+        ["parameters · 参数", f"{plan['parameters']['total']:,}", f"{report['parameters']:,}"],
+        ["peak memory · 峰值内存", f"{plan['peak_bytes'] / 2**20:,.0f} MiB", f"{here['peak_bytes'] / 2**20:,.0f} MiB"],
+    ]
+    if report["tokens_per_s"]:
+        rows.append(["tokens per second · 每秒词元", f"{slow:,.0f} – {fast:,.0f}", f"{report['tokens_per_s']:,.0f}"])
+    return table(["", "planned · 预测", f"measured ({here['peak_of']}) · 实测"], rows)
 
 
 def _paths(value: Any) -> list[str]:

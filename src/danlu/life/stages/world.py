@@ -58,7 +58,9 @@ class WorldStage(Stage):
             "documents": {name: len(rows) for name, rows in documents.items()},
             "bytes": {name: (folder / f"{name}.jsonl").stat().st_size for name in documents},
             "exercises": len(exam),
-            "examples": {name: [_row(row) for row in rows[:: max(1, len(rows) // 2)][:2]] for name, rows in documents.items()},
+            "examples": {
+                name: [_row(row) for row in rows[:: max(1, len(rows) // 2)][:2]] for name, rows in documents.items()
+            },
         }
 
     def line(self, figures: Figures) -> str:
@@ -72,9 +74,10 @@ class WorldStage(Stage):
         rows = [[name, f"{count:,}", f"{figures['bytes'][name]:,}"] for name, count in figures["documents"].items()]
         people = figures["people"]
         text = paragraph(
-            f"{people['asked']} people whose questions are trained, {people['unasked']} whose biographies are read but "
-            f"who are never asked about, {people['strangers']} strangers; {len(figures['attributes'])} attributes each.",
-            f"{people['asked']} 人的问题参与训练，{people['unasked']} 人只有传记、从不被提问，{people['strangers']} 个陌生人；"
+            f"{people['asked']} people whose questions are trained, {people['unasked']} whose biographies are read "
+            f"but who are never asked about, {people['strangers']} strangers; {len(figures['attributes'])} attributes each.",
+            f"{people['asked']} 人的问题参与训练，{people['unasked']} 人只有传记，从不提问，"
+            f"{people['strangers']} 个陌生人；"
             f"每人 {len(figures['attributes'])} 个属性。",
         )
         examples = "".join(

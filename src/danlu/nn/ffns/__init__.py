@@ -39,10 +39,13 @@ class GatedFfn(Ffn, ABC):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         gate, up = self.gate(x), self.up(x)
         if not torch.is_grad_enabled():
-            return self.down(self.activation.of(gate).mul_(up))
-        product, held = Gated.apply(gate, up, self.activation), (gate.detach(), up.detach())
-        with remade(product, lambda: self.activation.of(held[0]).mul_(held[1])):
+            return self.down(self._product(gate, up))
+        product = Gated.apply(gate, up, self.activation)
+        with remade(product, self._product, gate, up):
             return self.down(product)
+
+    def _product(self, gate: Tensor, up: Tensor) -> Tensor:
+        return self.activation.of(gate).mul_(up)
 
 
 FFNS: Registry[type[Ffn]] = Registry("ffn", Ffn, __name__)

@@ -26,6 +26,6 @@ class Gelu(Ffn):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         up = self.up(x)
-        active, held = self.activation.of(up), up.detach()
-        with remade(active, lambda: self.activation.of(held)):
+        active = self.activation.of(up)
+        with remade(active, self.activation.of, up):
             return self.down(active)

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import Tokenizer as Backend, normalizers
+from tokenizers import Tokenizer as Backend
+from tokenizers import normalizers
 
 from ..patterns import GPT2
 from ..pieces import byte_alphabet, read_byte_level
@@ -36,7 +37,10 @@ class Tiktoken(Engine):
         self._reference, self._encoding = Reference(plain), encoding
         self._normalizer: normalizers.Normalizer | None = plain.normalizer
         vocab, merges = description["model"]["vocab"], _merges(description)
-        ids = [*(vocab[letter] for letter in byte_alphabet().values()), *(vocab[left + right] for left, right in merges)]
+        ids = [
+            *(vocab[letter] for letter in byte_alphabet().values()),
+            *(vocab[left + right] for left, right in merges),
+        ]
         self._ids = None if ids == sorted(ids) and ids[0] == 0 and ids[-1] == len(ids) - 1 else ids
         added = [t["content"] for t in description["added_tokens"] if not t["special"] and t["content"]]
         self._slow = re.compile("|".join([RARE, *map(re.escape, added)]))

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import Tokenizer as Backend, normalizers
+from tokenizers import Tokenizer as Backend
+from tokenizers import normalizers
 
 from ..pieces import BYTE_PIECE, SPACE
 from ..spm import BYTE, CONTROL, NORMAL, UNKNOWN, Piece, SpmModel, encode_spm

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import Any
 
-from tokenizers import Regex, Tokenizer as Backend, models, pre_tokenizers, trainers
+from tokenizers import Regex, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
 
 from ..pieces import BYTE_PIECE, SPACE, read_byte_level, read_spaced, spell_bytes
 from ..tokenizer import Tokenizer
@@ -108,9 +109,7 @@ def _spelled(text: str, ranks: dict[tuple[str, str], int]) -> list[str]:
     return parts
 
 
-def _learned(
-    engine: Backend, texts: Iterable[str], symbols: dict[int, str], count: int
-) -> list[tuple[str, str]]:
+def _learned(engine: Backend, texts: Iterable[str], symbols: dict[int, str], count: int) -> list[tuple[str, str]]:
     """Merges of symbols, one symbol an id, by the trainer of the tokenizers library."""
     if count <= 0:
         return []

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tokenizers import Tokenizer as Backend, models, trainers
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, trainers
 
 from ..pieces import CONTINUED
 from ..tokenizer import Tokenizer

@@ -82,7 +82,7 @@ def open_spm(model: SpmModel, config: dict[str, object]) -> tuple[Tokenizer, Pro
         engine.post_processor = processors.TemplateProcessing(
             single=" ".join([*before, "$A", *after]), special_tokens=special
         )
-    return engine, Profile(**names)
+    return engine, Profile(bos=names["bos"], eos=names["eos"], pad=names["pad"], unk=names["unk"])
 
 
 def _places(model: SpmModel) -> dict[str, int]:

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
-from tokenizers import AddedToken, Tokenizer as Backend
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
 
 from ...core.errors import ConfigError
 from ...core.registry import Registry
@@ -27,7 +28,9 @@ class VocabularyTrainer(ABC):
             raise ConfigError(f"special tokens must differ and be none of them empty, found {list(specials)}")
         needed = len(specials) + (self.unknown is not None and self.unknown not in specials) + self.fewest
         if vocab < needed:
-            raise ConfigError(f"vocab must be at least {needed} for this kind with {len(specials)} special tokens, found {vocab}")
+            raise ConfigError(
+                f"vocab must be at least {needed} for this kind with {len(specials)} special tokens, found {vocab}"
+            )
         self.vocab, self.specials = vocab, specials
 
     @abstractmethod

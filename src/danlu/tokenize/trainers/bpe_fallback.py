@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from tokenizers import Regex, Tokenizer as Backend, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
 
 from ..patterns import normalizer, words
 from ..pieces import SPACE, byte_piece

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tokenizers import Tokenizer as Backend, decoders, models
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models
 
 from ..patterns import normalizer
 from . import TRAINERS, VocabularyTrainer

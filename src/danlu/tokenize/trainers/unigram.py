@@ -6,7 +6,8 @@ import io
 import re
 from collections.abc import Iterator
 
-from tokenizers import Tokenizer as Backend, normalizers
+from tokenizers import Tokenizer as Backend
+from tokenizers import normalizers
 
 from ...core.errors import DataError, MissingExtra
 from ..patterns import DIGITS, normalizer
@@ -15,8 +16,11 @@ from ..spm import BYTE, CONTROL, NORMAL, UNKNOWN, Piece, SpmModel, decode_spm
 from ..spm_convert import convert
 from . import TRAINERS, VocabularyTrainer
 
-GRID = 1024  # scores are whole multiples of 1/1024: sums of them are exact, so every engine finds the same best spelling
+GRID = (
+    1024  # scores are whole multiples of 1/1024: sums of them are exact, so every engine finds the same best spelling
+)
 SENTENCE = 4000  # characters that the trainer sees at once
+UNKNOWN_PIECE = "<unk>"
 SAMPLE = 2_000_000  # sentences kept; of a larger corpus a random sample
 
 
@@ -32,7 +36,7 @@ class Unigram(VocabularyTrainer):
     Truth:  tests/truth/test_tokenize_unigram.py (best spelling against all spellings of short texts).
     """
 
-    unknown = "<unk>"
+    unknown = UNKNOWN_PIECE
     fewest = 257 + 16
 
     def __init__(
@@ -80,7 +84,9 @@ class Unigram(VocabularyTrainer):
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
-            raise DataError(f"sentencepiece cannot learn {self.vocab} pieces from this text ({_reason(error)})") from None
+            raise DataError(
+                f"sentencepiece cannot learn {self.vocab} pieces from this text ({_reason(error)})"
+            ) from None
         engine = convert(self._ordered(decode_spm(out.getvalue())))
         if self._normalizer is not None:
             engine.normalizer = normalizers.Sequence([self._normalizer, engine.normalizer])
@@ -100,8 +106,8 @@ class Unigram(VocabularyTrainer):
         taken = {*self.first, *map(byte_piece, range(256))}
         return SpmModel(
             pieces=(
-                *(Piece(text, 0.0, CONTROL) for text in self.first if text != self.unknown),
-                Piece(self.unknown, 0.0, UNKNOWN),
+                *(Piece(text, 0.0, CONTROL) for text in self.first if text != UNKNOWN_PIECE),
+                Piece(UNKNOWN_PIECE, 0.0, UNKNOWN),
                 *(Piece(byte_piece(byte), 0.0, BYTE) for byte in range(256)),
                 *(piece for piece in learned if piece.text not in taken),
             ),

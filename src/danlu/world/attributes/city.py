@@ -1,13 +1,13 @@
 """The city of birth."""
 
-from . import Attribute, Phrases, pairs, in_chinese, in_english
+from . import Attribute, Phrases, in_chinese, in_english, pairs
 
 VALUES = """
-Larkhaven|云雀港 Stonebridge|石桥镇 Silverford|银渡口 Maplewick|枫叶洲 Coldwater|寒泉城 Redcliff|赤崖城 Greenmoor|青原城
-Foxhollow|狐狸谷 Ironvale|铁山镇 Goldmere|金湖城 Whitepeak|白峰镇 Duskwood|暮林镇 Sunfield|向阳城 Moonport|月亮港
-Thornbury|荆棘岭 Saltmarsh|盐泽城 Windhill|风车坡 Cedarglen|雪松谷 Pearlbay|珍珠湾 Amberley|琥珀城 Plumridge|梅花岭
-Swanlake|天鹅湖 Bearcreek|黑熊沟 Lilyport|百合港 Eastgate|东门镇 Westfall|西瀑城 Copperton|铜铃镇 Jadewater|碧玉河
-Starfall|落星城 Harborough|长堤港
+Larkhaven|云雀港 Stonebridge|石桥镇 Silverford|银渡口 Maplewick|枫叶洲 Coldwater|寒泉城 Redcliff|赤崖城
+Greenmoor|青原城 Foxhollow|狐狸谷 Ironvale|铁山镇 Goldmere|金湖城 Whitepeak|白峰镇 Duskwood|暮林镇 Sunfield|向阳城
+Moonport|月亮港 Thornbury|荆棘岭 Saltmarsh|盐泽城 Windhill|风车坡 Cedarglen|雪松谷 Pearlbay|珍珠湾 Amberley|琥珀城
+Plumridge|梅花岭 Swanlake|天鹅湖 Bearcreek|黑熊沟 Lilyport|百合港 Eastgate|东门镇 Westfall|西瀑城 Copperton|铜铃镇
+Jadewater|碧玉河 Starfall|落星城 Harborough|长堤港
 """
 
 ENGLISH = Phrases(

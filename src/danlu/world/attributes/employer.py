@@ -1,13 +1,14 @@
 """The company somebody works for."""
 
-from . import Attribute, Phrases, pairs, in_chinese, in_english
+from . import Attribute, Phrases, in_chinese, in_english, pairs
 
 VALUES = """
-Bluewave Software|蓝波软件 Northstar Bank|北星银行 Redwood Press|红木书局 Silverline Motors|银线汽车 Glade Foods|林间食品
-Ironbark Steel|铁皮钢铁 Sunbeam Energy|日光能源 Moonlit Films|月下影业 Harvest Mills|丰收面粉 Coral Shipping|珊瑚航运
-Tinder Games|火绒游戏 Paperkite Studio|纸鸢画室 Kestrel Airlines|红隼航空 Goldleaf Hotels|金叶酒店 Clearspring Water|清泉水务
-Amber Insurance|琥珀保险 Bramble Toys|黑莓玩具 Cobalt Chemicals|钴蓝化工 Driftwood Furniture|浮木家具 Echo Radio|回声电台
-Granary Stores|谷仓商店 Hearth Bakery|炉火面包 Inkwell News|墨池日报 Lighthouse Clinic|灯火诊所 Millstone Mining|磨石矿业
+Bluewave Software|蓝波软件 Northstar Bank|北星银行 Redwood Press|红木书局 Silverline Motors|银线汽车
+Glade Foods|林间食品 Ironbark Steel|铁皮钢铁 Sunbeam Energy|日光能源 Moonlit Films|月下影业 Harvest Mills|丰收面粉
+Coral Shipping|珊瑚航运 Tinder Games|火绒游戏 Paperkite Studio|纸鸢画室 Kestrel Airlines|红隼航空
+Goldleaf Hotels|金叶酒店 Clearspring Water|清泉水务 Amber Insurance|琥珀保险 Bramble Toys|黑莓玩具
+Cobalt Chemicals|钴蓝化工 Driftwood Furniture|浮木家具 Echo Radio|回声电台 Granary Stores|谷仓商店
+Hearth Bakery|炉火面包 Inkwell News|墨池日报 Lighthouse Clinic|灯火诊所 Millstone Mining|磨石矿业
 Nimbus Telecom|雨云电信 Opal Jewelry|彩石珠宝 Pinewood Homes|松木地产 Ripple Textiles|涟漪纺织 Velvet Fashion|丝绒时装
 """
 

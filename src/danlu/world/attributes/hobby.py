@@ -1,12 +1,13 @@
 """The favorite pastime."""
 
-from . import Attribute, Phrases, pairs, in_chinese, in_english
+from . import Attribute, Phrases, in_chinese, in_english, pairs
 
 VALUES = """
-chess|下棋 fishing|钓鱼 knitting|织毛衣 painting|画画 hiking|远足 swimming|游泳 gardening|种花 cooking|做饭 singing|唱歌
-dancing|跳舞 cycling|骑车 archery|射箭 pottery|做陶器 skating|滑冰 sailing|驾帆船 juggling|玩杂耍 birdwatching|观鸟
-stargazing|看星星 calligraphy|练书法 origami|折纸 surfing|冲浪 fencing|击剑 camping|露营 running|跑步 climbing|攀岩
-puppetry|演木偶戏 beekeeping|养蜜蜂 kite flying|放风筝 stamp collecting|集邮 table tennis|打乒乓球
+chess|下棋 fishing|钓鱼 knitting|织毛衣 painting|画画 hiking|远足 swimming|游泳 gardening|种花 cooking|做饭
+singing|唱歌 dancing|跳舞 cycling|骑车 archery|射箭 pottery|做陶器 skating|滑冰 sailing|驾帆船 juggling|玩杂耍
+birdwatching|观鸟 stargazing|看星星 calligraphy|练书法 origami|折纸 surfing|冲浪 fencing|击剑 camping|露营
+running|跑步 climbing|攀岩 puppetry|演木偶戏 beekeeping|养蜜蜂 kite flying|放风筝 stamp collecting|集邮
+table tennis|打乒乓球
 """
 
 ENGLISH = Phrases(

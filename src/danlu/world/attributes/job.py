@@ -1,12 +1,12 @@
 """The occupation."""
 
-from . import Attribute, Phrases, pairs, in_chinese, in_english
+from . import Attribute, Phrases, in_chinese, in_english, pairs
 
 VALUES = """
-nurse|护士 engineer|工程师 teacher|教师 lawyer|律师 chef|厨师 pilot|飞行员 carpenter|木匠 translator|翻译 accountant|会计
-gardener|园丁 librarian|图书管理员 photographer|摄影师 electrician|电工 plumber|水管工 dentist|牙医 editor|编辑 tailor|裁缝
-driver|司机 surgeon|外科大夫 designer|设计师 baker|面包师 mechanic|修理工 reporter|记者 secretary|秘书 painter|画家 welder|焊工
-cashier|收银员 guard|保安 broker|经纪人 inspector|检查员
+nurse|护士 engineer|工程师 teacher|教师 lawyer|律师 chef|厨师 pilot|飞行员 carpenter|木匠 translator|翻译
+accountant|会计 gardener|园丁 librarian|图书管理员 photographer|摄影师 electrician|电工 plumber|水管工 dentist|牙医
+editor|编辑 tailor|裁缝 driver|司机 surgeon|外科大夫 designer|设计师 baker|面包师 mechanic|修理工 reporter|记者
+secretary|秘书 painter|画家 welder|焊工 cashier|收银员 guard|保安 broker|经纪人 inspector|检查员
 """
 
 ENGLISH = Phrases(

@@ -1,13 +1,13 @@
 """The subject studied."""
 
-from . import Attribute, Phrases, pairs, in_chinese, in_english
+from . import Attribute, Phrases, in_chinese, in_english, pairs
 
 VALUES = """
-physics|物理学 chemistry|化学 botany|植物学 history|历史学 linguistics|语言学 philosophy|哲学 economics|经济学 geology|地质学
-astronomy|天文学 mathematics|数学 statistics|统计学 sociology|社会学 psychology|心理学 law|法学 medicine|医学
-architecture|建筑学 music|音乐 drama|戏剧学 journalism|新闻学 geography|地理学 zoology|动物学 ecology|生态学
-anthropology|人类学 archaeology|考古学 optics|光学 robotics|机器人学 education|教育学 pharmacy|药学 theology|神学
-acoustics|声学
+physics|物理学 chemistry|化学 botany|植物学 history|历史学 linguistics|语言学 philosophy|哲学 economics|经济学
+geology|地质学 astronomy|天文学 mathematics|数学 statistics|统计学 sociology|社会学 psychology|心理学 law|法学
+medicine|医学 architecture|建筑学 music|音乐 drama|戏剧学 journalism|新闻学 geography|地理学 zoology|动物学
+ecology|生态学 anthropology|人类学 archaeology|考古学 optics|光学 robotics|机器人学 education|教育学 pharmacy|药学
+theology|神学 acoustics|声学
 """
 
 ENGLISH = Phrases(

@@ -1,6 +1,6 @@
 """The university."""
 
-from . import Attribute, Phrases, pairs, in_chinese, in_english
+from . import Attribute, Phrases, in_chinese, in_english, pairs
 
 VALUES = """
 Alder University|桤木大学 Brightwater University|明水大学 Castle University|城堡大学 Dove University|白鸽大学

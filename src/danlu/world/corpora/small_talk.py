@@ -34,7 +34,12 @@ MANNERS: dict[Language, tuple[Manner, ...]] = {
         Manner(("How are you?", "How are you doing?", "Are you well?", "How are you today?"), "I am fine, thank you."),
         Manner(("Goodbye!", "See you later!", "Bye!", "Bye-bye!"), "Goodbye! Have a nice day."),
         Manner(
-            ("Do you speak Chinese?", "Can you speak Chinese?", "Can we talk in Chinese?", "Do you understand Chinese?"),
+            (
+                "Do you speak Chinese?",
+                "Can you speak Chinese?",
+                "Can we talk in Chinese?",
+                "Do you understand Chinese?",
+            ),
             "Yes, you can ask me in Chinese or in English.",
         ),
         Manner(
@@ -59,7 +64,9 @@ MANNERS: dict[Language, tuple[Manner, ...]] = {
             ("你会说英文吗？", "你懂英文吗？", "我们能用英文聊吗？", "你能说英文吗？"),
             "会，你可以用中文或英文问我。",
         ),
-        Manner(("你是人吗？", "你是真人吗？", "我在和真人说话吗？", "你是不是真人？"), "不是，我是一个小小的语言模型。"),
+        Manner(
+            ("你是人吗？", "你是真人吗？", "我在和真人说话吗？", "你是不是真人？"), "不是，我是一个小小的语言模型。"
+        ),
     ),
 }
 

@@ -1,0 +1,92 @@
+"""Arithmetic against torch's own FLOP counter, enumeration, and numbers that papers print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from danlu.core.spec import Spec
+from danlu.models import Recipe, on_meta
+from danlu.nn.dims import Dims
+from danlu.plan import parameters
+from danlu.plan.operations import (
+    device_hours,
+    operations,
+    pairs,
+    pf_days,
+    training_flops,
+    utilization,
+)
+
+
+@pytest.mark.parametrize("ffn", ["swiglu", "gelu"])
+def test_forward_against_the_flop_counter(ffn: str) -> None:
+    """The reference kernel computes whole squares of scores, which the counter sees as batched products."""
+    dims = Dims(vocab=96, model=64, heads=4, kv_heads=2, layers=3, context=32, ffn=160)
+    recipe = Recipe(dims=dims, ffn=Spec(ffn), kernels=(Spec("reference"),))
+    sizes = parameters(recipe)
+    model = on_meta(recipe)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 24, dtype=torch.long, device="meta"))
+    done = operations(
+        block_weights=3 * sizes.block_weights, head_weights=sizes.head_weights, layers=3, heads=4, head=16, length=24, causal=False
+    )  # fmt: skip
+    assert done.forward == counter.get_total_flops()
+
+
+def test_training_is_three_forwards() -> None:
+    done = operations(block_weights=100, head_weights=10, layers=2, heads=2, head=4, length=8)
+    assert done.training() == 3 * done.forward
+    assert done.training(recompute=True) == done.training() + done.linear + done.scores
+    assert done.times(5).forward == 5 * done.forward
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 16])
+@pytest.mark.parametrize("past", [0, 1, 5])
+@pytest.mark.parametrize("window", [None, 1, 3, 6, 40])
+def test_pairs_by_enumeration(length: int, past: int, window: int | None) -> None:
+    counted = sum(
+        1 for query in range(past, past + length) for key in range(query + 1) if window is None or query - key < window
+    )
+    assert pairs(length, past=past, window=window) == counted
+
+
+def test_gpt3_and_llama() -> None:
+    assert training_flops(174.6e9, 300e9) == pytest.approx(3.14e23, rel=0.006)
+    assert pf_days(3.14e23) == pytest.approx(3640, rel=0.003)
+    assert training_flops(405_853_388_800, 15.6e12) == pytest.approx(3.8e25, rel=0.005)
+
+
+def test_hours_of_bloom() -> None:
+    flops = training_flops(176_247_271_424, 366e9)
+    assert device_hours(flops, rate=312e12, share=0.3182) == pytest.approx(1_082_990, rel=0.001)
+    assert utilization(flops, seconds=1_082_990 * 3600, rate=312e12) == pytest.approx(0.3182, abs=1e-4)
+
+
+def test_planner_cases(shared: Path) -> None:
+    every = json.loads((shared.parent / "facts/planner_cases.json").read_text())
+    answers = {
+        "train_flops": lambda g: training_flops(g["params"], g["tokens"], factor=g["factor"]),
+        "pf_days": lambda g: pf_days(g["flops"]),
+        "gpu_hours": lambda g: device_hours(
+            training_flops(g["params"], g["tokens"], factor=g["factor"]), rate=g["peak_tflops"] * 1e12, share=g["mfu"]
+        ),
+        "default_mfu_band": lambda g: utilization(
+            training_flops(g["params"], g["tokens"]), seconds=g["gpu_hours"] * 3600, rate=g["peak_tflops"] * 1e12
+        ),
+        "mfu_from_throughput": lambda g: utilization(
+            6 * g["params"] + 12 * g["layers"] * g["hidden"] * g["seq"], seconds=1 / g["tokens_per_second_per_gpu"], rate=g["peak_tflops"] * 1e12
+        ),
+    }  # fmt: skip
+    cases = [c for c in every if c["kind"] in answers and not c["doubtful"]]
+    assert len(cases) >= 20
+    for case in cases:
+        allowed = case["tolerance"]
+        found = answers[case["kind"]](case["inputs"])
+        assert found == pytest.approx(case["expected"], rel=allowed.get("rel", 1e-12), abs=allowed.get("abs", 0)), case[
+            "name"
+        ]
