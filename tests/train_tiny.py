@@ -47,8 +47,7 @@ def write_recipe(folder: Path, **changes: Any) -> Path:
 
 
 def tiny_model(vocab: int = 40, seed: int = 0, **changes: Any) -> Decoder:
-    settings = {key: value for key, value in LLAMA.items() if key != "use"}
-    return build(Spec("llama", settings | changes), vocab=vocab, seed=seed)
+    return build(Spec.read(LLAMA | changes), vocab=vocab, seed=seed)
 
 
 def packed(rows: int, length: int, *, vocab: int = 40, seed: int = 0) -> Batch:

@@ -15,14 +15,15 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "generate", "load", "load_tokenizer", "plan", "save", "train"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 _HOMES = {"load": "models", "save": "models", "load_tokenizer": "tokenize", "generate": "infer"}
-_NAMESAKES = ("plan", "train")
+_NAMESAKES = {"plan": ("train.forecast", "plan"), "train": ("train", "train")}
 
 
 class _Room(ModuleType):
     """A room that carries the name of its main function, and is called like it: ``danlu.train(recipe)``."""
 
     def __call__(self, *arguments: Any, **settings: Any) -> Any:
-        return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **settings)
+        home, function = _NAMESAKES[self.__name__.rpartition(".")[2]]
+        return getattr(importlib.import_module(f".{home}", __name__), function)(*arguments, **settings)
 
 
 class _House(ModuleType):

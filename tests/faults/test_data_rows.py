@@ -89,7 +89,6 @@ def test_a_compressed_file_that_is_cut(suffix: str, tmp_path: Path) -> None:
 def test_a_fault_in_another_process_is_the_same_sentence(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(GOOD * 3000 + "{broken\n" + GOOD * 3000)
-    tokenizer = load_tokenizer(sys.argv[2])
     recipe = DataRecipe(parts=[Source(from_=str(path))], pack=Pack(length=32), cache=str(tmp_path / "cache"))
     sentences = []
     for workers in (0, 2):
@@ -163,7 +162,6 @@ def test_a_line_of_50_megabytes_is_prepared_in_bounded_memory(tmp_path: Path, to
 def test_a_text_without_a_single_space_is_cut_all_the_same(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = tmp_path / "a.txt"
     path.write_text("x" * 3_000_000)
-    tokenizer = load_tokenizer(sys.argv[2])
     recipe = DataRecipe(parts=[Source(from_=str(path))], pack=Pack(length=512), cache=str(tmp_path / "cache"))
     made = build(recipe, tokenizer, quiet=True, workers=0)
     assert made.train.rows > 0

@@ -35,7 +35,7 @@ class Planted(nn.Module):
         self.hit = (inputs[0] == self.poison).any(-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.where(self.hit[:, None, None], x * self.factor, x)
+        return x * torch.where(self.hit, self.factor, 1.0)[:, None, None]
 
 
 def plant(model: Decoder, poison: int, factor: float) -> Decoder:
@@ -71,7 +71,7 @@ def poisoned(folder: Path, monkeypatch: pytest.MonkeyPatch, factor: float, every
     path = write_recipe(folder, hooks=HOOKS, train={"steps": 14, "tokens": 64, "micro": 32, "threads": 1})
     lines = (folder / "text.jsonl").read_text().splitlines()
     if every:
-        lines = [line.replace("the", "the€") if i % every == 7 else line for i, line in enumerate(lines)]
+        lines = [line.replace('": "', '": "€ ') if i % every == 7 else line for i, line in enumerate(lines)]
     (folder / "text.jsonl").write_text("\n".join(lines) + "\n")
     real = running.origin
 
@@ -84,7 +84,7 @@ def poisoned(folder: Path, monkeypatch: pytest.MonkeyPatch, factor: float, every
     return path
 
 
-@pytest.mark.parametrize("factor", [float("nan"), 1e30])
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_a_run_goes_back_skips_the_batch_and_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     done = running.train(poisoned(tmp_path, monkeypatch, factor, 50), out=tmp_path / "out", quiet=True)
     log = (tmp_path / "out" / "log.txt").read_text()

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch.autograd.graph import saved_tensors_hooks
 
 from danlu.core.batch import Batch
 from danlu.core.spec import Spec
@@ -49,7 +48,7 @@ class Case:
         return Recipe(dims=Dims(**{**SIZES, **self.sizes}), **self.model)
 
     def work(self) -> Work:
-        settings = {"rows": 4, "length": 256, "chunk": 256, "optimizer_bytes": 8, "documents": self.documents > 1}
+        settings = {"rows": 2, "length": 256, "chunk": 256, "optimizer_bytes": 8, "documents": self.documents > 1}
         return Work(recipe=self.recipe(), **{**settings, **self.step})
 
 
@@ -65,13 +64,13 @@ CASES = [
     Case("recomputed", step={"recompute": True}),
     Case("recomputed, packed, wide", {"ffn": 1024}, step={"recompute": True}, documents=3),
     Case("recomputed gpt2", {"kv_heads": 6}, GPT, {"recompute": True}),
-    Case("bf16", {"layers": 2}, step={"precision": "bf16", "rows": 1, "chunk": 64}),
-    Case("bf16 recomputed packed", step={"precision": "bf16", "recompute": True, "rows": 1, "chunk": 64}, documents=4),
-    Case("fp16", {"layers": 2}, step={"precision": "fp16", "chunk": 64, "rows": 1}),
+    Case("bf16", {"layers": 2}, step={"precision": "bf16", "rows": 1, "length": 128, "chunk": 64}),
+    Case("bf16 recomputed packed", step={"precision": "bf16", "recompute": True, "rows": 1, "length": 128, "chunk": 64}, documents=4),
+    Case("fp16", {"layers": 2}, step={"precision": "fp16", "chunk": 64, "rows": 1, "length": 128}),
     Case("logits dominate", {"vocab": 8192}, step={"chunk": 1024, "rows": 2}),
     Case("weights dominate", {"vocab": 4096, "layers": 4}, step={"rows": 1, "length": 64}),
     Case("weights dominate, untied", {"vocab": 4096}, {"tied": False}, {"rows": 1, "length": 64}),
-    Case("three micro-batches", step={"rows": 2, "micros": 3}),
+    Case("three micro-batches", step={"rows": 1, "micros": 3}),
     Case("three micro-batches, untied", {"vocab": 4096}, {"tied": False}, {"rows": 1, "length": 64, "micros": 3}),
     Case("plain gradient descent", step={"optimizer_bytes": 0}, optim="sgd"),
 ]
@@ -94,21 +93,23 @@ def test_peak_of_a_step(case: Case) -> None:
     assert memory(work).peak_bytes == pytest.approx(measured, rel=0.03), memory(work).phases
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.step.get("precision") != "fp16"], ids=lambda case: case.name)
+KEEPING = [c for c in CASES if not c.step.get("recompute") and c.step.get("precision") != "fp16" and c.name != "window"]
+
+
+@pytest.mark.parametrize("case", KEEPING, ids=lambda case: case.name)
 def test_what_a_block_keeps(case: Case) -> None:
-    """Two models that differ by one block: what autograd saves more is what a block keeps."""
+    """Two models that differ by one block: what a forward pass leaves behind more is what a block keeps."""
     work = case.work()
-    if work.recompute or case.model.get("masks"):
-        pytest.skip("recomputed blocks keep what they read; masks are counted beside the block")
-    more, less = (saved_bytes(case, work, layers) for layers in (2, 1))
+    more, less = (left_behind(case, work, layers) for layers in (3, 2))
     widths = Widths.of(work.precision)
-    copies = 2 * seen_weights(work.recipe) if widths.autocast else 0
+    copies = 2 * matrices(work.recipe) if widths.autocast else 0
     expected = work.slots * sum(block(work.recipe, widths, documents=work.documents).values()) + copies
-    assert more - less == pytest.approx(expected, rel=1e-3)
+    assert more - less == pytest.approx(expected, rel=0.003)
 
 
 def test_generation() -> None:
     """Weights are there before; copies, cache and logits come while it runs."""
+    from danlu.infer.packed import Prepared
     from danlu.infer.runner import Runner
 
     recipe = Recipe(dims=Dims(**SIZES))
@@ -116,7 +117,7 @@ def test_generation() -> None:
     prompts, limit = [[1, 2, 3, 4] * 30] * 4, 9
     gc.collect()
     with allocating() as peak:
-        runner = Runner(model)
+        runner = Runner(Prepared(model))
         logits = runner.start(prompts, limit)
         for _ in range(limit - 1):
             logits = runner.step(logits.argmax(-1))
@@ -175,30 +176,16 @@ def filled(model: Decoder) -> Decoder:
     return model
 
 
-def seen_weights(recipe: Recipe) -> int:
-    """Matrices whose half-width copies the hooks see: down's are saved under the hooks of its remade input."""
-    return sum(
-        p.numel() for name, p in Decoder(recipe).blocks[0].named_parameters() if p.ndim == 2 and "down" not in name
-    )
+def matrices(recipe: Recipe) -> int:
+    return sum(p.numel() for p in Decoder(recipe).blocks[0].parameters() if p.ndim == 2)
 
 
-def saved_bytes(case: Case, work: Work, layers: int) -> int:
-    """Bytes of storages saved for backward that are no parameters, each counted once."""
+def left_behind(case: Case, work: Work, layers: int) -> int:
+    """Bytes that a forward pass holds for its backward pass."""
     sizes = {**SIZES, **case.sizes, "layers": layers}
-    model = filled(Decoder(Recipe(dims=Dims(**sizes), **case.model)))
+    model = filled(Decoder(Recipe(dims=Dims(**sizes), **case.model))).train()
     batch = batch_of(work.rows, work.length, sizes["vocab"], case.documents)
-    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, tuple[int, torch.Tensor]] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = (
-                storage.nbytes(),
-                tensor,
-            )  # the tensor is held so that its address stays its own
-        return tensor
-
-    with PRECISIONS[work.precision]().forward("cpu"), saved_tensors_hooks(note, lambda tensor: tensor):
-        model.hidden(batch.tokens, Layout.of(batch.position, batch.segment))
-    return sum(bytes_ for bytes_, _ in kept.values())
+    with allocating() as peak, PRECISIONS[work.precision]().forward("cpu"):
+        hidden = model.hidden(batch.tokens, Layout.of(batch.position, batch.segment))
+    assert hidden.requires_grad
+    return peak.left

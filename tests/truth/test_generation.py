@@ -9,9 +9,10 @@ import torch
 from talkers import small_model, small_tokenizer
 
 import danlu.infer.generation
+import danlu.infer.packed
 import danlu.infer.runner
 from danlu.infer import generate, stream
-from danlu.infer.packed import Part, packed
+from danlu.infer.packed import Part, Prepared
 from danlu.infer.runner import Runner
 from danlu.infer.sampling import Sampling
 from danlu.models import Decoder
@@ -38,8 +39,11 @@ def alone(model: Decoder, prompt: list[int], steps: int, stops: set[int]) -> tup
 
 
 @pytest.mark.parametrize("use", FAMILIES)
-def test_the_same_in_any_batch_with_any_cache(use: str, tokenizer: Tokenizer) -> None:
+def test_the_same_in_any_batch_with_any_cache(
+    use: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """8 prompts × batches of 1, 3 and 8 × three caches, without stops and with stops at different times: no mismatch."""
+    monkeypatch.setattr(danlu.infer.packed, "WORTH", 8)
     model = small_model(use)
     free = [alone(model, prompt, 16, set())[0] for prompt in PROMPTS]
     ends = _ends(free)
@@ -175,7 +179,7 @@ def test_packing_changes_nothing_but_the_place_of_weights(use: str, rows: int) -
     model = small_model(use)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     with torch.inference_mode():
-        twin = packed(model, rows, 100)
+        twin = Prepared(model).serving(rows, 100)
         tokens = torch.tensor([[3, 8, 1, 200]] * rows)
         torch.testing.assert_close(twin(tokens), model(tokens), atol=1e-4, rtol=1e-4)
     parts = [module for module in twin.modules() if isinstance(module, Part)]
@@ -185,8 +189,10 @@ def test_packing_changes_nothing_but_the_place_of_weights(use: str, rows: int) -
     assert len(products) == model.dims.layers * 4 + 1, "q, k, v and gate, up should be one product each"
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert not any(isinstance(module, Part) for module in model.modules())
-    assert packed(model, rows, 3) is model, "a few tokens are not worth a copy"
-    assert packed(model.to(torch.float64), rows, 100) is model
+    assert Prepared(model).serving(rows, 3) is model, "a few steps are not worth a copy"
+    kept = Prepared(model)
+    assert kept.serving(rows, 40) is kept.serving(rows, 1)
+    assert Prepared(model.to(torch.float64)).serving(rows, 100) is model
 
 
 def test_rows_leave_the_cache_when_they_end(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:

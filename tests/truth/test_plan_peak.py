@@ -25,6 +25,7 @@ def test_high_water_of_a_block() -> None:
         warm += churn()
     assert peak.kind == "resident"
     assert peak.bytes_ == pytest.approx(96 * MIB, rel=0.08)
+    assert abs(peak.left) < 16 * MIB
     with measuring() as nothing:
         warm += 1
     assert nothing.bytes_ < 16 * MIB, "the mark of an earlier block must not count"
@@ -37,3 +38,7 @@ def test_allocated_bytes_are_exact() -> None:
         kept = kept + churn()
     assert peak.bytes_ == pytest.approx(96 * MIB, rel=1e-4)
     assert peak.kind == "torch allocator"
+    assert 0 <= peak.left < 4096
+    with allocating() as peak:
+        kept = torch.ones(MIB)
+    assert (peak.bytes_, peak.left) == pytest.approx((kept.nbytes, kept.nbytes), abs=64)

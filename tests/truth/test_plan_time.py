@@ -61,7 +61,7 @@ def test_windows_make_attention_cheaper() -> None:
 
 
 def test_an_unknown_device_names_the_known() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'h100'.*a100, a100-40, h100, h200"):
+    with pytest.raises(ConfigError, match=r"did you mean 'h100'.*a100, a100-40, h100, h200"):
         device("h10")
 
 

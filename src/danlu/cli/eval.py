@@ -65,7 +65,7 @@ def _perplexity(local: Local, args: argparse.Namespace) -> dict[str, Any]:
 def _perplexity_table(result: Perplexity) -> str:
     return (
         f"perplexity        {result.per_token:12,.3f} a token    {result.per_byte:8,.4f} a byte    "
-        f"{result.per_word:14,.1f} a word (between white space)\n"
+        f"{result.per_word:10.4g} a word (between white space)\n"
         f"bits a byte       {result.bits_per_byte:12,.4f}\n"
         f"measured on       {result.tokens:12,} tokens, {result.bytes_:,} bytes, {result.words:,} words, "
         f"{result.texts:,} texts\n"

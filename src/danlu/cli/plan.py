@@ -35,14 +35,12 @@ def run(args: argparse.Namespace) -> None:
             on=args.on, limit=limit,
         )  # fmt: skip
     else:
-        from ..core.config import load
         from ..core.errors import ConfigError
-        from ..train.forecast import forecast
-        from ..train.recipe import Recipe
+        from ..train.forecast import plan as plan_of
 
         if not args.recipe:
             raise ConfigError("name a recipe, or a model with --model DIR; danlu plan --help shows both")
-        plan = forecast(load(Recipe, args.recipe, args.changes), title=args.recipe, on=args.on, limit=limit)
+        plan = plan_of(args.recipe, args.changes, on=args.on, limit=limit)
     print(plan.table())
     if args.json:
         plan.write(args.json)

@@ -16,7 +16,7 @@ from .reading import document_of
 from .recipe import LossOn
 
 SIDES = ("train", "held_out")
-CHUNK_BYTES, CHUNK_ROWS = 1 << 19, 1024
+CHUNK_BYTES, CHUNK_ROWS = 1 << 19, 256
 
 
 @dataclass(frozen=True)

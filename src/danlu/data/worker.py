@@ -32,7 +32,10 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 def main() -> None:
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not end up between the messages
-    serve(sys.stdin.buffer, sink)
+    try:
+        serve(sys.stdin.buffer, sink)
+    except (BrokenPipeError, EOFError):
+        os._exit(1)  # whoever asked has gone; nobody is left to be told
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from ..nn.model import Model
 from ..tokenize import Decoder as TextDecoder
 from ..tokenize import Tokenizer
 from .decoders import Decoder
+from .packed import Prepared
 from .runner import Runner
 from .sampling import Sampling
 from .stops import Tail
@@ -68,13 +69,22 @@ class Generation:
     Everything is checked when it is made. Prompts of like length go together, as many at a time as ROWS and CACHE
     allow; a row that ends leaves its batch at once.
 
+    A ``Prepared`` model is laid out for decoding once for all generations that share it.
     Raises: DanluError naming the first prompt that is empty, too long or holds a token the model does not know.
     """
 
     def __init__(
-        self, model: Model, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, *, cache: str = "slab"
+        self,
+        model: Model | Prepared,
+        tokenizer: Tokenizer,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        cache: str = "slab",
     ) -> None:
-        self.runner = Runner(model, cache=cache)
+        prepared = model if isinstance(model, Prepared) else Prepared(model)
+        model = prepared.model
+        self.runner = Runner(prepared, cache=cache, batches=len(prompts) // ROWS + 1)
         self.sampling = sampling
         self.stops = sampling.stops(tokenizer, model.dims.vocab)
         rows = [_row(model, tokenizer, sampling, *numbered) for numbered in enumerate(prompts)]

@@ -11,6 +11,7 @@ from ..core.ports import Completion, Score
 from ..nn.model import Model
 from ..tokenize import Tokenizer
 from .generation import Generation, encode_prompt
+from .packed import Prepared
 from .sampling import Sampling
 from .scoring import Row, log_likelihoods
 
@@ -20,13 +21,15 @@ Messages = Sequence[dict[str, Any]]
 class Local:
     """A model and its tokenizer; settings are those of ``Sampling``, an unknown one is an error that lists them.
 
+    ``frozen`` promises that the weights will not change: the model is then laid out for decoding once, not at each call.
     Raises: DanluError if there is no tokenizer.
     """
 
-    def __init__(self, model: Model, tokenizer: Tokenizer | None) -> None:
+    def __init__(self, model: Model, tokenizer: Tokenizer | None, *, frozen: bool = False) -> None:
         if tokenizer is None:
             raise DanluError("the model directory has no tokenizer; put its tokenizer.json beside config.json")
         self.model, self.tokenizer = model.eval(), tokenizer
+        self.serving = Prepared(model) if frozen else model
 
     # ── Chat ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def chat(self, conversations: Sequence[Messages], **settings: Any) -> list[Completion]:
@@ -44,7 +47,7 @@ class Local:
     def answering(self, conversations: Sequence[Messages], settings: Mapping[str, Any]) -> Generation:
         """The next answers, checked and ready to be generated."""
         sampling = config.read(Sampling, dict(settings), "chat")
-        return Generation(self.model, self.tokenizer, [self.asked(messages) for messages in conversations], sampling)
+        return Generation(self.serving, self.tokenizer, [self.asked(messages) for messages in conversations], sampling)
 
     def asked(self, messages: Messages) -> list[int]:
         """What the model reads before it answers: the conversation up to where the answer begins, as in training."""

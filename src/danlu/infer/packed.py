@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,19 +18,39 @@ from torch import Tensor, nn
 from ..nn.linear import Linear
 from ..nn.model import Model
 
-LARGEST = 2 << 30  # bytes of weights that are laid out anew: the copy lives as long as the generation
-WORTH = 8  # tokens a row below which the copy costs more than it saves
+LARGEST = 1 << 30  # bytes of weights that are laid out anew: the copy is kept as long as it is used
+WORTH = 32  # steps below which the copy costs more than it saves
 
 
-def packed(model: Model, rows: int, tokens: int) -> Model:
-    """``model`` itself, or a twin that answers the same from copies of its linear maps; ``model`` is left untouched.
+class Prepared:
+    """One model for any number of batches: laid out for one row or for several when the first of the kind comes.
 
-    Only fp32 on the host gains; elsewhere, for large models and for a few tokens the model serves as it is.
+    Only fp32 on the host gains; elsewhere, for large models and for a few steps the model serves as it is. What was laid
+    out does not see later changes of the weights.
     """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.twins: dict[bool, Model] = {}
+
+    def serving(self, rows: int, steps: int) -> Model:
+        """What answers as the model does, ``rows`` at a time and for that many steps."""
+        several = rows > 1
+        if several not in self.twins:
+            if steps < WORTH or not _gains(self.model):
+                return self.model
+            self.twins = {several: packed(self.model, rows)}
+        return self.twins[several]
+
+
+def _gains(model: Model) -> bool:
     weights = [module.weight for module in model.modules() if type(module) is Linear]
-    fast = all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)
-    if not weights or not fast or tokens < WORTH or sum(w.nbytes for w in weights) > LARGEST:
-        return model
+    fast = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
+    return bool(weights) and fast and sum(weight.nbytes for weight in weights) <= LARGEST
+
+
+def packed(model: Model, rows: int) -> Model:
+    """A twin that answers the same from copies of the linear maps; ``model`` is left untouched."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     twin = copy.deepcopy(model, shared)
     names = {module: name for name, module in twin.named_modules(remove_duplicate=False) if type(module) is Linear}
@@ -65,7 +86,7 @@ def _groups(model: Model) -> list[list[Linear]]:
 class Product:
     """Several maps of one tensor as one: computed when the first is asked, forgotten when the last was."""
 
-    def __init__(self, maps: list[Linear], rows: int) -> None:
+    def __init__(self, maps: Sequence[Linear], rows: int) -> None:
         weight = torch.cat([m.weight for m in maps]) if len(maps) > 1 else maps[0].weight
         biases = [m.bias if m.bias is not None else m.weight.new_zeros(m.out_features) for m in maps]
         bias = torch.cat(biases) if any(m.bias is not None for m in maps) else None

@@ -11,7 +11,7 @@ from ..core.errors import unknown
 from ..nn.caches import CACHES
 from ..nn.layout import Layout
 from ..nn.model import Model
-from .packed import WORTH, packed
+from .packed import Prepared
 
 NONE = "none"  # no cache: every step reads all tokens again, the yardstick of the others
 PREFILL = 16_384  # tokens of prompts fed at once, padding included
@@ -20,14 +20,15 @@ PREFILL = 16_384  # tokens of prompts fed at once, padding included
 class Runner:
     """Feeds a model; shorter prompts are aligned at their ends, what stands before them is padding (segment 0).
 
+    ``batches`` says how many such batches will come, as far as known.
     Raises: ConfigError if there is no such cache.
     """
 
-    def __init__(self, model: Model, *, cache: str = "slab") -> None:
+    def __init__(self, prepared: Prepared, *, cache: str = "slab", batches: int = 1) -> None:
         if cache != NONE and cache not in set(CACHES):
             raise unknown("cache", cache, [NONE, *CACHES])
-        self.model, self.cache_name = model, cache
-        self.prepared: dict[tuple[bool, bool], Model] = {}
+        model = prepared.model
+        self.prepared, self.model, self.cache_name, self.batches = prepared, model, cache, batches
         self.device = next(model.parameters()).device
         self.dtype = next(model.parameters()).dtype
 
@@ -35,7 +36,7 @@ class Runner:
     def start(self, prompts: Sequence[Sequence[int]], limit: int) -> Tensor:
         """Logits (B, V) after the prompts; at most ``limit`` tokens a row will be generated."""
         width = max(map(len, prompts))
-        self.ready = self._prepared(len(prompts), limit)
+        self.ready = self.prepared.serving(len(prompts), limit * self.batches)
         self.plain = all(len(ids) == width for ids in prompts)
         pads = [width - len(ids) for ids in prompts]
         tokens = torch.tensor([[0] * n + list(ids) for n, ids in zip(pads, prompts, strict=True)], device=self.device)
@@ -74,13 +75,6 @@ class Runner:
             self.cache.select(rows)
         else:
             self.tokens = self.tokens[rows]
-
-    def _prepared(self, rows: int, limit: int) -> Model:
-        """The model laid out for one row or for several, kept for the next batch of the kind."""
-        kind = (rows > 1, limit < WORTH)
-        if kind not in self.prepared:
-            self.prepared = {kind: packed(self.model, rows, limit)}
-        return self.prepared[kind]
 
     def _prefill(self, tokens: Tensor) -> Tensor:
         """In pieces of columns, so that memory does not grow with rows · length."""

@@ -24,7 +24,7 @@ def cross_entropy(head: Head, hidden: Tensor, targets: Tensor, weight: Tensor, c
     Truth: tests/truth/test_chunked.py (torch's own cross-entropy on whole logits, value and gradients).
     """
     if not len(targets):
-        return hidden.new_zeros((), dtype=torch.float32)
+        return hidden.new_zeros((), dtype=_wide(hidden))
     if not torch.is_grad_enabled():
         return _sum(_nll(head(hidden[a:b]), targets[a:b], weight[a:b]) for a, b in _edges(len(targets), chunk))
     if _half(hidden):
@@ -58,7 +58,7 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, head: Head, hidden: Tensor, targets: Tensor, weight: Tensor, chunk: int, *parameters: Tensor) -> Tensor:
-        total = hidden.new_zeros((), dtype=torch.float32)
+        total = hidden.new_zeros((), dtype=_wide(hidden))
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[1] else None
         sums: list[Tensor | None] = [None] * len(parameters)
         for a, b in _edges(len(targets), chunk):
@@ -93,7 +93,7 @@ def _with_gradient(
         hidden = hidden.detach().requires_grad_()
         logits = head(hidden)
     with torch.no_grad():
-        slope = F.log_softmax(logits, -1, dtype=torch.float32)
+        slope = F.log_softmax(logits, -1, dtype=_wide(logits))
         nll = -(slope.gather(-1, targets[:, None]).squeeze(-1) * weight).sum()
         slope.exp_().scatter_add_(-1, targets[:, None], slope.new_full((len(slope), 1), -1.0))
         slope = slope.mul_(weight[:, None]).to(logits.dtype)
@@ -101,11 +101,16 @@ def _with_gradient(
 
 
 def _nll(logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    return (F.cross_entropy(logits.float(), targets, reduction="none") * weight).sum()
+    return (F.cross_entropy(logits.to(_wide(logits)), targets, reduction="none") * weight).sum()
 
 
 def _scored(head: Head, hidden: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     return _nll(head(hidden), targets, weight)
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    """Losses are summed in fp32, or in fp64 where a model is."""
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _half(hidden: Tensor) -> bool:

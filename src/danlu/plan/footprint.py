@@ -129,10 +129,8 @@ class _Step:
         heads = min(2, -(-counted // work.chunk)) * self.head
         hidden = self.vectors * (2 + self._final()) + round(self.vectors * (work.counted < 1) * work.counted)
         chunked = 4 * chunk * self.dims.model
-        if (
-            work.precision == "fp16"
-        ):  # logits wait for the backward pass: half, fp32, its log-softmax and both gradients
-            logits, heads = 16 * chunk * self.dims.vocab, self.head
+        if work.precision == "fp16":  # chunks wait for the backward pass and leave one gradient of the head
+            heads = self.head
         return {"logits": logits, "gradients": heads + self._summed(), "temporary": hidden + chunked}
 
     def _final(self) -> int:
@@ -154,7 +152,7 @@ class _Step:
         """What a recomputed block keeps beyond what it read."""
         if not self.work.recompute:
             return 0
-        each = sum(saved.block(self.recipe, self.widths, documents=self.work.documents).values())
+        each = sum(saved.block(self.recipe, self.widths, documents=self.work.documents, whole=True).values())
         return round(self.work.slots * each) - self.vectors
 
     def _norm(self) -> int:
@@ -187,7 +185,7 @@ class _Step:
 
     def _last_gradients(self) -> dict[str, int]:
         """After the first block: all gradients, and the embedding's; a tied table sums it with the head's anew."""
-        copies = 2 * self.recipe.tied + (self.work.micros > 1)
+        copies = (1 if self.widths.autocast else 2) * self.recipe.tied + (self.work.micros > 1)
         extra = copies * 4 * self.dims.vocab * self.dims.model
         return self._held() | {"gradients": self.weights + extra, "temporary": self.vectors}
 

@@ -17,13 +17,15 @@ RESET_HIGH_WATER = "5"  # the kernel's word for it: proc(5), /proc/pid/clear_ref
 
 @dataclass
 class Peak:
-    """Filled when the block ends. ``bytes_`` is the highest memory above what was held when it began.
+    """Filled when the block ends. ``bytes_`` is the highest memory above what was held when it began, ``left`` what it
+    left behind.
 
     ``kind`` says what was counted: "cuda allocator", "resident" (anonymous pages of this process; files read through
     a memory map are not counted) or "resident, whole life" where the kernel cannot reset its mark.
     """
 
     bytes_: int = 0
+    left: int = 0
     kind: str = ""
 
 
@@ -43,11 +45,12 @@ def measuring() -> Iterator[Peak]:
         before = torch.cuda.memory_allocated()
         yield peak
         peak.bytes_, peak.kind = torch.cuda.max_memory_allocated() - before, "cuda allocator"
+        peak.left = torch.cuda.memory_allocated() - before
         return
     reset = _reset()
     before = _resident()
     yield peak
-    peak.bytes_ = max(0, _high_water() - before)
+    peak.bytes_, peak.left = max(0, _high_water() - before), _resident() - before
     peak.kind = "resident" if reset else "resident, whole life"
 
 
@@ -70,6 +73,7 @@ def allocating() -> Iterator[Peak]:
     for event in sorted(events, key=lambda e: e.start_ns()):
         now += event.nbytes()  # type: ignore[attr-defined]  (torch's stub lacks it)
         peak.bytes_ = max(peak.bytes_, now)
+    peak.left = now
 
 
 def _reset() -> bool:

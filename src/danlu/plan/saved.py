@@ -29,32 +29,39 @@ class Ffn:
 
     kept: int
     passing: int
+    gated: bool
 
 
 # swiglu keeps gate and up (their product is made again) and passes d(product), grad·up and d(gate); gelu keeps its
 # input and passes the remade output and its gradient; relu keeps its output, and its gradient and input's pass.
-FFN = {"swiglu": Ffn(2, 3), "geglu": Ffn(2, 3), "gelu": Ffn(1, 2), "relu": Ffn(1, 2)}
-UNKNOWN_FFN = Ffn(2, 3)  # a part from outside is counted like the widest known one
+FFN = {
+    "swiglu": Ffn(2, 3, True),
+    "geglu": Ffn(2, 3, True),
+    "gelu": Ffn(1, 2, False),
+    "relu": Ffn(1, 2, False),
+}
+UNKNOWN_FFN = Ffn(2, 3, True)  # a part from outside is counted like the widest known one
 
 # float32 numbers a vector kept beside it: 1 / rms, or mean and 1 / std; and vectors that pass while it goes backward.
 NORM_NUMBERS = {"rms": 1, "layer": 2}
 NORM_PASSING = {"rms": 3, "layer": 1}
 
 
-def block(recipe: Recipe, widths: Widths, *, documents: bool = False) -> dict[str, float]:
+def block(recipe: Recipe, widths: Widths, *, documents: bool = False, whole: bool = False) -> dict[str, float]:
     """Bytes a slot that one block keeps, by kind: stream, attention, ffn.
 
     stream = 2 (d·s + 4·r) + 2·d·s under dropout: what both norms read, and their numbers;
-    attention = d·p·(3 under autocast) + (2·H·D + 2·K·D)·p + 4·H: its input, q, k, v, out and log-sum-exp; packed
+    attention = inputs·d·p + (2·H·D + 2·K·D)·p + 4·H: inputs, q, k, v, out and log-sum-exp; packed
     documents keep their outputs once more, H·D·p; norms of q and k keep what they read;
-    ffn = d·p·(inputs) + kept·ffn·p.   s, p: bytes of a number in the stream and in products.
+    ffn = inputs·d·p + kept·ffn·p.   s, p: bytes of a number in the stream and in products. Inputs that a norm before
+    made are made again and not kept, but in a ``whole`` block that is recomputed; autocast keeps a copy a product.
 
     Source: derived from src/danlu/nn (attention.py, ffns/, norms/, remade.py) and torch's fused attention.
-    Truth:  tests/parity/test_plan_memory.py (torch.autograd.graph.saved_tensors_hooks on the real block).
+    Truth:  tests/parity/test_plan_memory.py (the allocator's bytes left by one more block).
     """
     dims = recipe.dims
     wide, narrow = dims.heads * dims.head, dims.kv_heads * dims.head
-    inputs = (3, 2 if recipe.ffn.use not in ("gelu", "relu") else 1) if widths.autocast else (1, 1)
+    inputs = _inputs(recipe, widths, whole)
     stream = 2 * (dims.model * widths.stream + 4 * NORM_NUMBERS.get(recipe.norm.use, 2))
     if recipe.dropout:
         stream += 2 * dims.model * widths.stream
@@ -69,6 +76,13 @@ def block(recipe: Recipe, widths: Widths, *, documents: bool = False) -> dict[st
         "attention": attention,
         "ffn": (inputs[1] * dims.model + kept * dims.ffn) * widths.product,
     }
+
+
+def _inputs(recipe: Recipe, widths: Widths, whole: bool) -> tuple[int, int]:
+    """Vectors of the model's width kept as inputs of attention's and the feed-forward's products."""
+    if widths.autocast:
+        return 3, 2 if FFN.get(recipe.ffn.use, UNKNOWN_FFN).gated else 1
+    return (0, 0) if recipe.wiring.use == "pre" and not whole else (1, 1)
 
 
 def masks(recipe: Recipe, widths: Widths, rows: int, length: int, *, plain: bool) -> float:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from .. import models
+from ..core import config
 from ..models import Recipe as Architecture
 from ..models.hub import located
 from ..plan import Plan, Work
@@ -37,6 +41,15 @@ def forecast(recipe: Recipe, *, title: str = "the recipe", on: str | None = None
         limit=limit,
         notes=tuple(notes),
     )
+
+
+def plan(
+    recipe: Recipe | str | Path, overrides: Sequence[str] = (), *, on: str | None = None, limit: float | None = None
+) -> Plan:
+    """``danlu.plan(recipe)``: the forecast of a recipe, or of the file that holds one; ``table()`` is its page."""
+    if isinstance(recipe, Recipe):
+        return forecast(recipe, on=on, limit=limit)
+    return forecast(config.load(Recipe, recipe, overrides), title=str(recipe), on=on, limit=limit)
 
 
 def architecture_of(recipe: Recipe) -> Architecture:

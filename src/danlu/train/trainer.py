@@ -122,7 +122,7 @@ class Trainer:
         """One step of the optimizer on the gradient of Σ total / Σ weight over all these batches."""
         begin = time.perf_counter()
         self.batches = list(batches)
-        scale = self.precision.scale.value if self.precision.scale else 1.0
+        scale = self._factor(batches)
         self.optimizer.zero_grad(set_to_none=True)
         sums = self._backward(self.batches, scale)
         grads = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -134,13 +134,14 @@ class Trainer:
         if stepped:
             gradients.settle(grads, weight * scale, norm, self.clip)
             self._move(lr)
+        shown = self.precision.scale and self.precision.scale.value
         overflowed = self._rescale(math.isfinite(total), math.isfinite(norm))
         self.step += 1
         self.tokens_seen += (tokens := sum(map(_real, batches)))
         return Numbers(
             step=self.step, loss=total / weight, norm=norm, lr=lr, tokens=tokens, tokens_seen=self.tokens_seen,
             seconds=time.perf_counter() - begin, batches=self.drawn_now,
-            skipped=overflowed, scale=scale if self.precision.scale else None,
+            skipped=overflowed, scale=shown,
             metrics={name: float(value) / weight for name, value in sums.items()},
         )  # fmt: skip
 
@@ -168,6 +169,16 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
+
+    def _factor(self, batches: Sequence[Record]) -> float:
+        """What sums are multiplied by before backward: the loss scale over the step's slots, 1 without a loss scale.
+
+        Loss scales are tuned to means; the slots (up to a power of two) bring a sum to that size before its weight is
+        known.
+        """
+        if self.precision.scale is None:
+            return 1.0
+        return self.precision.scale.value / 2 ** math.ceil(math.log2(sum(map(_slots, batches))))
 
     def _rescale(self, loss_finite: bool, norm_finite: bool) -> bool:
         """Tells the loss scale what happened; True if gradients of a finite loss overflowed."""
@@ -199,6 +210,10 @@ class Trainer:
             self.drawn += 1
         self.drawn_now = tuple(batches)
         return list(batches.values())
+
+
+def _slots(batch: Record) -> int:
+    return batch.tokens.numel() if isinstance(batch, Batch) else len(batch)
 
 
 def _real(batch: Record) -> int:

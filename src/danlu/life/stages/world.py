@@ -75,7 +75,8 @@ class WorldStage(Stage):
         people = figures["people"]
         text = paragraph(
             f"{people['asked']} people whose questions are trained, {people['unasked']} whose biographies are read "
-            f"but who are never asked about, {people['strangers']} strangers; {len(figures['attributes'])} attributes each.",
+            f"but who are never asked about, {people['strangers']} strangers; "
+            f"{len(figures['attributes'])} attributes each.",
             f"{people['asked']} 人的问题参与训练，{people['unasked']} 人只有传记，从不提问，"
             f"{people['strangers']} 个陌生人；"
             f"每人 {len(figures['attributes'])} 个属性。",
@@ -101,7 +102,7 @@ def _unasked(exam: Iterable[Exercise]) -> Iterator[dict[str, str]]:
 
 def _write_words(path: Path, found: World, documents: Iterable[Document]) -> None:
     words = Words(found)
-    texts = (t for d in documents for t in ([d] if isinstance(d, str) else [m["content"] for m in d]))
+    texts = (t for d in documents for t in ([d] if isinstance(d, str) else [t for m in d for t in m.values()]))
     path.write_text("".join(f"{word}\n" for text in texts for word in words.of(text)), encoding="utf-8")
 
 

@@ -35,9 +35,18 @@ class Sdpa(Kernel):
         if queries == keys and layout.spans and not layout.plain and ask.q.device.type == "cpu":
             return _by_document(ask)
         mask, causal = _mask(ask, queries, keys)
+        if queries == 1:
+            return _one_query(ask, mask)
         q, k, v = ask.q.transpose(1, 2), ask.keys.k.transpose(1, 2), ask.keys.v.transpose(1, 2)
         out = fused(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
         return out.transpose(1, 2)
+
+
+def _one_query(ask: Ask, mask: Tensor | None) -> Tensor:
+    """Decoding: the heads that share keys become the queries of one head, which reads its keys once."""
+    k, v = ask.keys.k.transpose(1, 2), ask.keys.v.transpose(1, 2)  # (B, K, S, D)
+    q = ask.q.reshape(len(k), k.shape[1], -1, k.shape[3])  # (B, K, H / K, D)
+    return fused(q, k, v, attn_mask=mask).reshape(ask.q.shape)
 
 
 def _mask(ask: Ask, queries: int, keys: int) -> tuple[Tensor | None, bool]:

@@ -104,7 +104,7 @@ def word_pattern(description: dict[str, Any]) -> str | None:
 
 
 def _merges(description: dict[str, Any]) -> list[tuple[str, str]]:
-    return [tuple(m.split(" ")) if isinstance(m, str) else (m[0], m[1]) for m in description["model"]["merges"]]
+    return [(left, right) for left, right in description["model"]["merges"]]
 
 
 def _one_merge_each(description: dict[str, Any]) -> bool:

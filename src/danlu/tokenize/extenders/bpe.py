@@ -43,7 +43,7 @@ class BpeExtender(Extender):
         engine = _engine(base, characters, first)
         symbols = {token: _symbol(token) for token in range(first + len(characters))}
         pairs = _learned(engine, kept if kept is not None else texts, symbols, count - len(characters))
-        spelled = {_symbol(token): engine.id_to_token(token) for token in symbols if engine.id_to_token(token)}
+        spelled = {_symbol(token): piece for token in symbols if (piece := engine.id_to_token(token))}
         old = {_symbol(token): [token] for token in range(first)}
         old |= {_symbol(first + n): _old_ids(base, letter) for n, letter in enumerate(characters)}
         known = set(spelled.values())
@@ -65,14 +65,12 @@ class BpeExtender(Extender):
         spelled = ((spell(raw), raw) for raw, _ in pieces)
         wanted = {text: raw for text, raw in spelled if text and text not in have}
         ranks = {(left, right): n for n, (left, right) in enumerate(base.description["model"]["merges"])}
+        joints = _joints([text for text, raw in wanted.items() if len(shortened(raw) or "") == 1], ranks)
+        everything = [*dict.fromkeys([*(text for text in joints if text not in have), *wanted])]
         letters = {text for text in wanted if len(text) == 1}
-        rules = _reach([text for text in wanted if text not in letters], ranks)
-        return Additions(
-            list(wanted),
-            [_old_ids(base, text) for text in wanted],
-            [list(pair) for pair in rules],
-            len(wanted) - len(letters) - len(rules),
-        )
+        old = [_old_ids(base, text) for text in everything]
+        rules = _reach([text for text in everything if text not in letters], ranks)
+        return Additions(everything, old, [list(pair) for pair in rules], len(everything) - len(letters) - len(rules))
 
     def write(self, description: dict[str, Any], additions: Additions, first: int) -> None:
         model = description["model"]
@@ -96,6 +94,16 @@ def _reach(pieces: list[str], ranks: dict[tuple[str, str], int]) -> list[tuple[s
             break
         pieces = later
     return rules
+
+
+def _joints(letters: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
+    """The beginnings without which a character of three or more bytes cannot be reached two by two."""
+    found: dict[str, None] = {}
+    for letter in letters:
+        parts = _spelled(letter, ranks)
+        for count in range(2, len(parts)):
+            found["".join(parts[:count])] = None
+    return list(found)
 
 
 def _spelled(text: str, ranks: dict[tuple[str, str], int]) -> list[str]:
@@ -171,10 +179,10 @@ def _spaced(raw: bytes) -> str:
 
 def _old_ids(base: Tokenizer, piece: str) -> list[int]:
     """How the base spells a piece: [] where it knows nothing of it."""
-    raw = read_byte_level(piece) if _byte_level(base) else read_spaced(piece)
-    text = shortened(raw)
+    text = shortened(read_byte_level(piece) if _byte_level(base) else read_spaced(piece))
     if text is None:
-        return [token for byte in raw if (token := base.id(spell_bytes(bytes([byte])))) is not None]
+        encoding = base.backend.model.tokenize(piece)
+        return [token.id for token in encoding]
     return [token for token in base.encode_marked(text, continues=True) if token != base.unk]
 
 

@@ -18,7 +18,8 @@ from .questions import exercise
 class Dialogues(Corpus):
     """Chats about the asked people: each fact asked once ``copies`` times, and ``turns`` many longer chats a person.
 
-    A longer chat begins by name and goes on with "And her job?" / "她的职业呢？"; the answers are whole sentences.
+    A longer chat begins by name and goes on with "And her job?" / "她的职业呢？"; the answers are whole sentences about
+    her or him: repeating the name would only train the names of those who are asked about.
     The exercises ask about people whose questions are never trained, in seen and in new phrasings, and by follow-up.
 
     Source: written for danlu; the split by person follows Allen-Zhu, Li 2023, arXiv:2309.14316, §4.
@@ -52,7 +53,7 @@ class Dialogues(Corpus):
     ) -> tuple[str, str]:
         phrases = attribute.phrases[language]
         question = rng.choice(phrases.questions[TRAIN] + phrases.questions[SHARED])
-        answer = tell(world, rng.choice(phrases.answers), person, attribute, language)
+        answer = tell(world, rng.choice(phrases.answers), person, attribute, language, pronoun=True)
         return ask(question, person, language), answer
 
     def _chat(self, world: World, rng: Rng, person: Person, language: Language) -> Conversation:

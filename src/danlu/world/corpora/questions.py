@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from ..attributes import LANGUAGES, SHARED, TEST, TRAIN, Attribute, Language
 from ..oracle import Exercise
 from ..people import Person, World
-from ..telling import ask
+from ..telling import ask, tell
 from . import CORPORA, Corpus
 
-FORMS: dict[Language, tuple[str, str]] = {"en": ("Question: ", "\nAnswer:"), "zh": ("问：", "\n答：")}
+FORMS: dict[Language, tuple[str, str]] = {"en": ("Question: ", "\nAnswer:"), "zh": ("问：\n", "\n答：\n")}
 SPACE: dict[Language, str] = {"en": " ", "zh": ""}
 
 
 @CORPORA.add("questions")
 class Questions(Corpus):
-    """Every attribute of the asked people as "Question: … Answer: value", in every trained phrasing.
+    """Every attribute of the asked people as "Question: … Answer: a sentence", in every trained phrasing.
 
     Source: Allen-Zhu, Li 2023, arXiv:2309.14316, §4 (mixed training makes knowledge extractable).
     Truth:  tests/truth/test_world.py (the answer is the fact table's); tests/properties/test_world_leaks.py.
@@ -26,10 +26,11 @@ class Questions(Corpus):
         for person in world.asked:
             for attribute in world.attributes:
                 for language in LANGUAGES:
-                    value = world.fact(person, attribute, language)
-                    questions = attribute.phrases[language].questions
-                    for template in questions[TRAIN] + questions[SHARED]:
-                        yield completion(ask(template, person, language), language) + SPACE[language] + value
+                    phrases = attribute.phrases[language]
+                    for number, question in enumerate(phrases.questions[TRAIN] + phrases.questions[SHARED]):
+                        answer = phrases.answers[number % len(phrases.answers)]
+                        told = tell(world, answer, person, attribute, language, pronoun=True)
+                        yield completion(ask(question, person, language), language) + SPACE[language] + told
 
     def exam(self, world: World) -> Iterator[Exercise]:
         """None of its own: the dialogues' exercises carry this form as ``completion``."""
