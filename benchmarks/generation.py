@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,18 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from table import medians, paired, row, text
 
 import danlu.models
 from danlu.core.spec import Spec
+from danlu.infer import generate
 
 LLAMA = {
     "use": "llama", "model": 512, "layers": 8, "heads": 8, "kv_heads": 2, "ffn": 1408, "context": 512, "tied": True,
 }  # fmt: skip
-VOCAB, PROMPT, NEW, PAIRS = 6400, 128, 128, 5
+VOCAB, PROMPT, NEW, ROUNDS = 6400, 128, 128, 3
+AIM = 1.1
 
 
 def rows() -> list[dict[str, Any]]:
-    """Tokens a second end to end (prefill, packing and choosing included), medians of pairs run in turn."""
+    """Tokens a second end to end: prefill, laying out the weights and choosing included."""
     model = danlu.models.build(Spec.read(LLAMA), vocab=VOCAB, seed=0).eval()
     with tempfile.TemporaryDirectory() as folder:
         peer = _peer(model, Path(folder) / "model")
@@ -39,21 +41,22 @@ def _row(model: danlu.models.Decoder, peer: Any, batch: int) -> dict[str, Any]:
     prompts = torch.randint(0, VOCAB, (batch, PROMPT), generator=torch.Generator().manual_seed(1))
     ours, theirs = _ours(model, prompts), _theirs(peer, prompts)
     assert ours() == theirs(), "the two do not say the same"
-    a, b = _paired(ours, theirs)
-    rate = batch * NEW
-    return {
-        "name": f"generation, 25.8M LLaMA fp32, {PROMPT} + {NEW} tokens, batch {batch}",
-        "ours": round(rate / a, 1), "peer": round(rate / b, 1), "ratio": round(b / a, 2), "unit": "tokens/s",
-    }  # fmt: skip
+    a, b = medians(*paired(lambda: _seconds(ours), lambda: _seconds(theirs), ROUNDS))
+    what = f"generating {PROMPT} + {NEW} tokens, 25.8M LLaMA, fp32, batch {batch}"
+    return row(what, batch * NEW / a, batch * NEW / b, unit="tokens/s", against="transformers.generate", aim=AIM)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def _ours(model: danlu.models.Decoder, prompts: torch.Tensor) -> Callable[[], list[list[int]]]:
-    from danlu.infer import generate
-
-    lists = prompts.tolist()
+    lists, plain = prompts.tolist(), _Plain()
     return lambda: [
         list(one.tokens)
-        for one in generate(model, _Plain(), lists, max_tokens=NEW, stop_ids=())  # type: ignore[arg-type]
+        for one in generate(model, plain, lists, max_tokens=NEW, stop_ids=())  # type: ignore[arg-type]
     ]
 
 
@@ -66,17 +69,6 @@ def _theirs(peer: Any, prompts: torch.Tensor) -> Callable[[], list[list[int]]]:
             return peer.generate(prompts, attention_mask=mask, **settings)[:, PROMPT:].tolist()
 
     return run
-
-
-def _paired(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[float, float]:
-    """Median seconds of each, run A B A B."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(PAIRS):
-        for run, spent in zip((ours, theirs), seconds, strict=True):
-            start = time.perf_counter()
-            run()
-            spent.append(time.perf_counter() - start)
-    return statistics.median(seconds[0]), statistics.median(seconds[1])
 
 
 class _Plain:
@@ -93,8 +85,7 @@ class _Plain:
 
 
 def main() -> None:
-    for row in rows():
-        print(f"{row['name']:<66} ours {row['ours']:>7} peer {row['peer']:>7} {row['unit']}  ratio {row['ratio']}")
+    print(text(rows()))
 
 
 if __name__ == "__main__":

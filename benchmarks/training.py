@@ -29,7 +29,7 @@ LENGTH, ROWS, STEPS, ROUNDS = (
     3,
     2,
 )  # a step is 4 × 512 tokens; the first step of STEPS warms up and is not timed
-CHAT_ROWS, CHAT_LENGTH, CHAT_BATCH = 96, 1024, 8
+CHAT_ROWS, CHAT_LENGTH, CHAT_BATCH, CHAT_STEPS = 96, 1024, 8, 4
 LLAMA = {
     "use": "llama",
     "model": 512,
@@ -171,20 +171,35 @@ def _trainer(folder: Path, precision: str) -> dict[str, float]:
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     ids = tokenizer((folder / "text.txt").read_text())["input_ids"]
     windows = [ids[i : i + LENGTH] for i in range(0, LENGTH * ROWS * STEPS, LENGTH)]
-    data = [{"input_ids": w, "labels": w, "attention_mask": [1] * LENGTH} for w in windows]
+    data: Any = [{"input_ids": w, "labels": w, "attention_mask": [1] * LENGTH} for w in windows]
     clock = Clock()
-    settings = TrainingArguments(
-        output_dir=str(folder / "peer"), per_device_train_batch_size=ROWS, max_steps=STEPS, save_strategy="no", bf16=precision == "bf16",
-        report_to=[], disable_tqdm=True, logging_strategy="no", use_cpu=True, dataloader_pin_memory=False, max_grad_norm=1.0,
-    )  # fmt: skip
+    settings = {**_quiet(folder), "per_device_train_batch_size": ROWS, "max_steps": STEPS, "bf16": precision == "bf16"}
 
     def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
         clock.tokens.append(LENGTH * len(batch))
         return default_data_collator(batch)
 
-    return _timed(clock, lambda callback: Trainer(
-        model=AutoModelForCausalLM.from_pretrained(folder / "model"), args=settings, train_dataset=data, data_collator=collate, callbacks=[callback]  # type: ignore[arg-type]
-    ))  # fmt: skip
+    def build(callback: Any) -> Any:
+        model = AutoModelForCausalLM.from_pretrained(folder / "model")
+        arguments = TrainingArguments(**settings)
+        return Trainer(model, arguments, train_dataset=data, data_collator=collate, callbacks=[callback])
+
+    return _timed(clock, build)
+
+
+def _quiet(folder: Path) -> dict[str, Any]:
+    """No checkpoints, no logs, the same clipping as ours."""
+    return {
+        "output_dir": str(folder / "peer"),
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "dataloader_pin_memory": False,
+        "max_grad_norm": 1.0,
+        "gradient_checkpointing": False,
+    }
 
 
 def _trl(folder: Path, way: str) -> dict[str, float]:
@@ -196,17 +211,13 @@ def _trl(folder: Path, way: str) -> dict[str, float]:
     data = load_dataset("json", data_files=str(folder / "chat.jsonl"), split="train", cache_dir=str(folder / "cache"))
     packed = way == "packed"
     clock = Clock()
-    settings = SFTConfig(
-        output_dir=str(folder / "peer"), per_device_train_batch_size=2 if packed else CHAT_BATCH, max_steps=STEPS + 1, save_strategy="no",
-        packing=packed, max_length=CHAT_LENGTH, report_to=[], disable_tqdm=True, logging_strategy="no", use_cpu=True, bf16=False,
-        gradient_checkpointing=False, dataloader_pin_memory=False, max_grad_norm=1.0, chat_template_path=None,
-    )  # fmt: skip
+    rows = 2 if packed else CHAT_BATCH
+    own = {"per_device_train_batch_size": rows, "max_steps": CHAT_STEPS, "packing": packed, "max_length": CHAT_LENGTH}
 
     def build(callback: Any) -> Any:
-        trainer = SFTTrainer(
-            model=AutoModelForCausalLM.from_pretrained(folder / "model"), args=settings, train_dataset=data,
-            processing_class=tokenizer, callbacks=[callback],
-        )  # fmt: skip
+        model = AutoModelForCausalLM.from_pretrained(folder / "model")
+        arguments = SFTConfig(**_quiet(folder), **own, bf16=False)
+        trainer = SFTTrainer(model, arguments, train_dataset=data, processing_class=tokenizer, callbacks=[callback])
         inner = trainer.data_collator
 
         def collate(batch: list[dict[str, Any]]) -> Any:
@@ -236,10 +247,32 @@ def _timed(clock: Clock, build: Any) -> dict[str, float]:
 
 
 def _danlu(folder: Path, way: str) -> dict[str, float]:
-    import danlu
-    from danlu.plan import measuring
+    from clock import Mark
 
-    raise NotImplementedError
+    import danlu
+    from danlu.core import config
+    from danlu.plan import measuring
+    from danlu.train.recipe import Recipe
+
+    chat = {"parts": [{"from": str(folder / "chat.jsonl")}], "loss_on": "all", "pack": {"length": CHAT_LENGTH}}
+    plain = {"parts": [{"from": str(folder / "text.txt")}], "pack": {"length": LENGTH, "rows": "windows"}}
+    recipe = {
+        "base": str(folder / "model"),
+        "data": {**(chat if way == "sft" else plain), "cache": str(folder / "store")},
+        "optim": {"use": "adamw", "lr": 5e-5},
+        "train": {
+            "steps": CHAT_STEPS if way == "sft" else STEPS,
+            "tokens": LENGTH * ROWS,
+            "micro": LENGTH * ROWS,
+            "precision": "fp32" if way == "sft" else way,
+        },
+        "hooks": [{"use": "clock:Mark"}],
+    }
+    with measuring() as peak:
+        danlu.train(config.read(Recipe, recipe), out=folder / "run", resume=False, quiet=True)
+    clock = Clock()
+    clock.ends, clock.tokens = Mark.ends, Mark.tokens
+    return {"rate": clock.rate(), "mib": peak.bytes_ / 2**20}
 
 
 def main(arguments: list[str]) -> None:

@@ -32,7 +32,7 @@ def world_stages(steps: int = 6) -> dict[str, Any]:
         "tokenizer": {"use": "tokenizer", "vocab": 500, "files": ["corpus/words.txt"], "measure": ["corpus/dialogues.jsonl"]},
         "store": {"use": "store", "of": ["pretrain", "sft"]},
         "pretrain": training([{"from": "corpus/biographies.jsonl"}], steps, tokenizer="tokenizer", architecture=MODEL),
-        "before": {"use": "exam", "model": "pretrain", "forms": ["completion", "chat"], "most": 2, "max_tokens": 4},
+        "before": {"use": "exam", "model": "pretrain", "most": 2, "max_tokens": 4},
         "sft": training([{"from": "corpus/dialogues.jsonl"}], 2, base="pretrain/final"),
         "after": {"use": "exam", "model": "sft", "most": 2, "max_tokens": 4},
         "samples": {"use": "samples", "model": "sft", "chats": [["Hello!", "谢谢！"]], "exercises": "corpus/exam.jsonl",

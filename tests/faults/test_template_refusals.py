@@ -50,9 +50,8 @@ def test_the_template_objects() -> None:
 
 
 def test_the_template_fails() -> None:
-    assert "TypeError" in sentence("{{ messages[0].content }}{{ messages[0].content + 1 }}", [USER]) or True
-    said = sentence("{{ messages[0].content }}{{ messages[1].content.x.y }}", [USER])
-    assert "refuses this conversation" in said
+    assert "fails on this conversation (TypeError" in sentence("{{ messages[0].content + 1 }}", [USER])
+    assert "refuses this conversation" in sentence("{{ messages[0].content.x.y }}", [USER])
 
 
 @pytest.mark.parametrize(("source", "line"), [("{% for %}", 1), ("a\n{{ x", 2), ("{% if true %}", 1), ("{{ x }}\n\n{% endfor %}", 3)])

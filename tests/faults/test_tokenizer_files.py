@@ -46,7 +46,7 @@ def test_not_utf8(tmp_path: Path) -> None:
 def test_merges_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "vocab.json").write_text('{"a": 0, "b": 1}')
     (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
-    with pytest.raises(DataError, match=r"merges\.txt: does not fit vocab\.json"):
+    with pytest.raises(DataError, match=r"merges\.txt:2: 'ab' is not in the vocab\.json"):
         load_tokenizer(tmp_path)
     (tmp_path / "merges.txt").write_text("#version: 0.2\na b c\n")
     with pytest.raises(DataError, match=r"merges\.txt:2: a merge is two pieces, found 3"):

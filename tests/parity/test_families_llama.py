@@ -105,6 +105,7 @@ def test_padding_and_packing_agree(twins) -> None:
 
 def test_the_interop_model_gives_its_reference_logits(shared, tmp_path) -> None:
     import numpy as np
+
     from danlu import load
 
     folder = shared / "interop/llama_gqa"
@@ -119,6 +120,7 @@ def test_the_interop_model_gives_its_reference_logits(shared, tmp_path) -> None:
 
 def test_shards_are_opened_by_both(twins, tmp_path) -> None:
     import transformers
+
     from danlu import load
 
     theirs, ours, _ = twins("llama", **SIZES)

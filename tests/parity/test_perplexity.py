@@ -85,3 +85,33 @@ def test_what_greedy_would_have_said_is_marked_so() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize("by", ["letter", "text"])
+def test_choices_equal_a_direct_computation_with_transformers(by: str, shared: Path, tmp_path: Path) -> None:
+    """Real questions of MMLU through the model, the port and the prompts: the same answers, question by question."""
+    from transformers import AutoModelForCausalLM
+
+    from danlu.evaluate import TASKS, choose
+    from danlu.evaluate.questions import read_questions
+
+    tokenizer, model = small_tokenizer(tmp_path / "tokenizer"), small_model(context=1024)
+    danlu.models.save(model, None, tmp_path / "model")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
+    questions = read_questions(shared / "choice/mmlu/test/global_facts_test.csv")[:6]
+    head = "The following are multiple choice questions (with answers) about global facts.\n\n"
+    expected = ""
+    for question in questions:
+        options = "".join(f"\n{letter}. {text}" for letter, text in zip("ABCD", question.choices, strict=True))
+        prompt = f"{head}{question.text.strip()}{options}\nAnswer:"
+        totals = []
+        for letter, choice in zip("ABCD", question.choices, strict=True):
+            given = tokenizer.encode(prompt)
+            ids = torch.tensor([tokenizer.encode(f"{prompt} {letter if by == 'letter' else choice}")])
+            with torch.inference_mode():
+                law = theirs(ids).logits[0, len(given) - 1 : -1].log_softmax(-1)
+            totals.append(law.gather(-1, ids[0, len(given) :, None]).sum().item())
+        expected += "ABCD"[totals.index(max(totals))]
+    report = choose(Local(model, tokenizer), TASKS["mmlu"], questions, form="lm-eval", by=by)
+    assert "".join(report.subjects["global_facts"].answers) == expected
+    assert report.acc == sum("ABCD"[q.answer] == e for q, e in zip(questions, expected, strict=True)) / 6

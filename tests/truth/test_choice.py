@@ -112,6 +112,18 @@ def _pieces(text: str) -> list[str]:
     return out
 
 
+class _Deaf(_Merging):
+    """Knows no capital letters: all of them are the same unknown token."""
+
+    def encode(self, text: str) -> list[int]:
+        return [0 if "A" <= letter <= "Z" else ord(letter) for letter in text]
+
+
+def test_letters_that_the_tokenizer_cannot_tell_apart_are_refused() -> None:
+    with pytest.raises(ConfigError, match="with the same tokens; score by 'text'"):
+        choose(_Deaf(), TASKS["ceval"], RIVERS)  # type: ignore[arg-type]
+
+
 def test_all_choices_are_scored_after_the_same_tokens_even_if_they_merge_with_the_prompt() -> None:
     context, rest = split(_Merging(), "Answer:", [" A", " B"])  # type: ignore[arg-type]
     assert context == [ord(letter) for letter in "Answer"]

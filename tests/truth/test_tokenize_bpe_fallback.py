@@ -18,7 +18,7 @@ def test_a_character_never_seen_is_spelled_by_its_bytes() -> None:
 
 def test_every_merge_joins_the_most_frequent_pair() -> None:
     text = "low low low low low lower lower newest newest newest newest newest newest widest widest widest"
-    kind = {"use": "bpe_fallback", "alphabet": 1.0}
+    kind = {"use": "bpe_fallback", "letters": 1.0}
     tokenizer = train(iter([text]), kind, vocab=2 + 256 + 12 + 10, specials=("<|endoftext|>",))
     words = Counter(("▁", *word) if place else tuple(word) for place, word in enumerate(text.split(" ")))
     merges = [tuple(pair) for pair in tokenizer.description["model"]["merges"]]
@@ -34,7 +34,7 @@ def test_every_merge_joins_the_most_frequent_pair() -> None:
 
 def test_the_alphabet_takes_the_most_frequent_characters() -> None:
     text = "aaaa bbbb cc " * 3 + "z"
-    tokenizer = train(iter([text]), {"use": "bpe_fallback", "alphabet": 0.5}, vocab=1 + 256 + 8, specials=())
+    tokenizer = train(iter([text]), {"use": "bpe_fallback", "letters": 0.5}, vocab=1 + 256 + 8, specials=())
     single = {piece for piece in map(tokenizer.piece, range(257, tokenizer.vocab_size)) if len(piece) == 1}
     assert single == {"a", "b", "c", "▁"}
 

@@ -28,7 +28,9 @@ def run(args: argparse.Namespace) -> None:
     from ..infer.conversation import Conversation
     from ..models import load
 
-    conversation = Conversation(Local(*load(args.model), frozen=True), system=args.system, settings=generate.settings(args))
+    conversation = Conversation(
+        Local(*load(args.model), frozen=True), system=args.system, settings=generate.settings(args)
+    )
     commands = {"/reset": conversation.reset}
     while (text := _read()) is not None and text != "/quit":
         if text in commands:

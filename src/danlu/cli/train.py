@@ -26,5 +26,10 @@ def run(args: argparse.Namespace) -> None:
     print(f"steps {done.report['steps']:,}, tokens {done.report['tokens']:,}, tokens/s {done.report['tokens_per_s']:,.0f}")
     if held := done.report["held_out_loss"]:
         print(f"held-out loss {held['before']:.4f} before, {held['after']:.4f} after")
+    planned, measured = done.report["planned"], done.report["this_process"]
+    print(
+        f"memory   {planned['peak_bytes'] / 2**20:,.0f} MiB planned at the peak ({planned['peak_phase']}), "
+        f"{measured['peak_bytes'] / 2**20:,.0f} MiB measured ({measured['peak_of']})"
+    )
     print(f"model    {done.folder / 'final'}\nreport   {done.folder / 'report.json'}, curves.png, metrics.jsonl")
     print(f"next     danlu generate {done.folder / 'final'} \"…\"")

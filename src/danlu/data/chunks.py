@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import DataError
 from .documents import Document, Place, Text
 from .encoding import Encoded, Encoder, Notes
 from .formats import FORMATS
@@ -151,15 +152,24 @@ def encoded(chunk: Chunk, encoder: Encoder) -> Result:
     pieces = encoder.encode([document for document, _ in placed], job.loss_on, notes)
     for (_, side), made in zip(placed, pieces, strict=True):
         sides[side] += made
+    made_sides = [Side.of(side) for side in sides]
+    _check_ids(made_sides, encoder.tokenizer.vocab_size, job.file)
     characters = sum(document.characters for document in documents)
     counts = (chunk.first, len(chunk.rows), characters, chunk.read)
-    return Result(job, *counts, [Side.of(side) for side in sides], notes)
+    return Result(job, *counts, made_sides, notes)
+
+
+def _check_ids(sides: list[Side], vocab: int, file: str) -> None:
+    """A tokenizer that gives ids beyond its own vocabulary would crash the model far from here."""
+    worst = max((int(side.tokens.max()) for side in sides if len(side.tokens)), default=0)
+    if worst >= vocab:
+        raise DataError(f"the tokenizer gave the id {worst} beyond its vocabulary of {vocab}; repair it", file=file)
 
 
 def _placed(document: Document, row: int, job: Job) -> list[tuple[Document, int]]:
     """The document with its side: 0 trains, 1 is held out; the text in which the tail begins is cut there."""
     if job.cut is None:
-        return [(document, int(document.digest() < job.share * 2**64))]
+        return [(document, int(job.share > 0 and document.digest() < job.share * 2**64))]
     cut_row, character = job.cut
     if row != cut_row or not isinstance(document, Text) or character in (0, len(document.text)):
         return [(document, int(row > cut_row or (row == cut_row and character == 0)))]

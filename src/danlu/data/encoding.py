@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import ShapeError
+from ..tokenize.skeletons import Skeletons
 from .documents import Conversation, Document, Text
 from .pieces import PIECE, pieces
 from .recipe import LossOn, TooLong
@@ -16,6 +16,7 @@ from .recipe import LossOn, TooLong
 if TYPE_CHECKING:
     from ..tokenize import Tokenizer
 
+Arrays = tuple[np.ndarray, np.ndarray]
 EXAMPLES = 5
 
 
@@ -51,6 +52,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer, *, length: int | None, too_long: TooLong) -> None:
         self.tokenizer, self.length, self.too_long = tokenizer, length, too_long
+        self._skeletons: dict[LossOn, Skeletons] = {}
         same = tokenizer.bos == tokenizer.eos
         self.head = [] if tokenizer.bos is None or same else [tokenizer.bos]
         self.tail = [] if tokenizer.eos is None else [tokenizer.eos]
@@ -58,44 +60,42 @@ class Encoder:
     def encode(self, documents: Sequence[Document], loss_on: LossOn, notes: Notes) -> Iterator[list[Encoded]]:
         """For each document what it becomes: one Encoded, several pieces, or nothing (then ``notes`` says why)."""
         texts = iter(self._texts([document for document in documents if isinstance(document, Text)]))
+        chats = iter(self._chats([document for document in documents if isinstance(document, Conversation)], loss_on))
         for document in documents:
             if isinstance(document, Text):
                 yield self._fitted_text(document, next(texts), notes)
             else:
-                yield self._fitted_conversation(document, loss_on, notes)
+                yield self._fitted_conversation(document, next(chats), loss_on, notes)
 
     def _texts(self, documents: list[Text]) -> Iterator[np.ndarray]:
         """The tokens of each text with its ends; short ones are encoded together, long ones piece by piece."""
         short = iter(self.tokenizer.encode_batch([d.text for d in documents if len(d.text) <= PIECE]))
         for document in documents:
+            head, tail = self.head if document.first else [], self.tail if document.last else []
             if len(document.text) <= PIECE:
-                found = [self._checked(next(short))]
-            else:
-                found = [self._checked(self.tokenizer.encode_batch([piece])[0]) for piece in pieces([document.text])]
-            ends = [self.head if document.first else [], self.tail if document.last else []]
-            head, tail = (np.asarray(end, np.uint32) for end in ends)
-            yield np.concatenate([head, *found, tail])
-
-    def _checked(self, tokens: Any) -> np.ndarray:
-        found = np.asarray(tokens, np.uint32)
-        if len(found) and (worst := int(found.max())) >= self.tokenizer.vocab_size:
-            raise ShapeError(f"the tokenizer gave the id {worst} beyond its vocabulary of {self.tokenizer.vocab_size}")
-        return found
+                yield np.array([*head, *next(short), *tail], np.uint32)
+                continue
+            ids = (self.tokenizer.encode_batch([piece])[0] for piece in pieces([document.text]))
+            yield np.concatenate([np.array(some, np.uint32) for some in (head, *ids, tail)])
 
     def _fitted_text(self, document: Text, tokens: np.ndarray, notes: Notes) -> list[Encoded]:
         if not document.text.strip() and document.first and document.last:
             notes.add("empty", len(tokens), str(document.place))
             return []
         whole = Encoded(tokens, np.ones(len(tokens), np.float32), document.place.line, document.characters)
-        if self.length is None or len(tokens) <= self.length + 1:
+        if self.length is None or 2 <= len(tokens) <= self.length + 1:
+            return [whole]
+        if len(tokens) < 2:
             return self._predicting([whole], notes, document)
         if self.too_long in ("split", "drop_oldest_turns"):
             notes.add("split", len(tokens), str(document.place))
             return self._predicting(list(self._split(whole)), notes, document)
         return self._refused(document, len(tokens), notes)
 
-    def _fitted_conversation(self, document: Conversation, loss_on: LossOn, notes: Notes) -> list[Encoded]:
-        whole = self._rendered(document, loss_on)
+    def _fitted_conversation(
+        self, document: Conversation, known: Arrays | None, loss_on: LossOn, notes: Notes
+    ) -> list[Encoded]:
+        whole = self._rendered(document, loss_on, known)
         if self.length is None or len(whole.tokens) <= self.length + 1:
             return [whole]
         if self.too_long == "split":
@@ -133,8 +133,18 @@ class Encoder:
                 notes.add("piece without a supervised token", len(part.tokens), str(document.place))
         return kept
 
-    def _rendered(self, document: Conversation, loss_on: LossOn) -> Encoded:
-        tokens, weights = self._template(document, loss_on)
+    def _chats(self, documents: list[Conversation], loss_on: LossOn) -> list[Arrays | None]:
+        """Tokens and weights of the conversations that need no template of their own; None for the others."""
+        if not documents:
+            return []
+        if loss_on not in self._skeletons:
+            self._skeletons[loss_on] = Skeletons(self.tokenizer, loss_on)
+        plain = [document.messages for document in documents if not document.tools]
+        made = iter(self._skeletons[loss_on].render(plain))
+        return [None if document.tools else next(made) for document in documents]
+
+    def _rendered(self, document: Conversation, loss_on: LossOn, known: Arrays | None = None) -> Encoded:
+        tokens, weights = known or self._template(document, loss_on)
         if not weights[1:].any():
             raise document.place.error(
                 "no supervised token: the template trains nothing of this row; check loss_on and the message weights"
@@ -142,19 +152,20 @@ class Encoder:
         self._check_ends(document, tokens, weights, loss_on)
         return Encoded(tokens, weights, document.place.line, document.characters)
 
-    def _template(self, document: Conversation, loss_on: LossOn) -> tuple[np.ndarray, np.ndarray]:
+    def _template(self, document: Conversation, loss_on: LossOn) -> Arrays:
         place, tools = document.place, document.tools or None
         rendered = self.tokenizer.template.render(
             document.messages, count=loss_on, tools=tools, file=place.file, line=place.line
         )
-        return self._checked(rendered.tokens), np.asarray(rendered.weights, np.float32)
+        return np.asarray(rendered.tokens, np.uint32), np.asarray(rendered.weights, np.float32)
 
     def _check_ends(self, document: Conversation, tokens: np.ndarray, weights: np.ndarray, loss_on: LossOn) -> None:
         """Every trained answer must train its end of turn, or the model never learns to stop."""
         stops = self.tokenizer.stops
         trained = weights > 0
         wanted = _trained_answers(document, loss_on)
-        found = int(np.isin(tokens[trained], stops).sum()) if stops else wanted
+        ends = tokens[trained]
+        found = sum(int(np.count_nonzero(ends == stop)) for stop in stops) if stops else wanted
         if found < wanted:
             raise document.place.error(
                 f"an untrained end of turn: {wanted} answers are trained but only {found} of their ends {list(stops)}; "

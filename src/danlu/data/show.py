@@ -48,7 +48,7 @@ def cut_lines(reasons: dict[str, dict[str, Any]], rows: int) -> Iterator[str]:
     if not reasons:
         yield "nothing was cut or dropped"
     for reason, facts in reasons.items():
-        share = 100 * facts["rows"] / max(1, rows)
+        share = min(100.0, 100 * facts["rows"] / max(1, rows))
         yield f"{reason}: {facts['rows']:,} rows ({share:.1f} %), {facts['tokens']:,} tokens, the first at"
         yield "  " + ", ".join(facts["examples"])
 

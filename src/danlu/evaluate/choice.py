@@ -149,6 +149,10 @@ class _Asked:
         room = scorer.context - max(len(scorer.encode(answer)) for answer in answers)
         prompt = fitted(wording, task, shots, question, room, lambda text: len(scorer.encode(text)))
         context, continuations = split(scorer, prompt.text, answers)
+        if wording.by == "letter" and len(set(map(tuple, continuations))) < len(answers):
+            raise ConfigError(
+                f"the tokenizer writes several of {answers} with the same tokens; score by 'text' instead"
+            )
         keep = scorer.context - max(map(len, continuations))
         if keep < 1:
             raise ConfigError(

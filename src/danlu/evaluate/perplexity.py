@@ -76,7 +76,7 @@ def perplexity(scorer: Scorer, texts: Iterable[str], *, stride: int | None = Non
 
     Raises: ConfigError if the stride is not within 1 … context - 1; DataError if no text has two tokens.
     Source: Jelinek et al. 1977, "Perplexity: a measure of the difficulty of speech recognition tasks", JASA 62.
-    Truth:  tests/truth/test_perplexity.py (a uniform and a counted model); tests/parity/test_perplexity.py.
+    Truth:  tests/truth/test_windows.py (a uniform and a counted model); tests/parity/test_perplexity.py.
     """
     stride = scorer.context - 1 if stride is None else stride
     if not 1 <= stride < scorer.context:

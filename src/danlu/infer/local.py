@@ -21,7 +21,7 @@ Messages = Sequence[dict[str, Any]]
 class Local:
     """A model and its tokenizer; settings are those of ``Sampling``, an unknown one is an error that lists them.
 
-    ``frozen`` promises that the weights will not change: the model is then laid out for decoding once, not at each call.
+    ``frozen`` promises that the weights will not change: the model is then laid out for decoding once, not a call.
     Raises: DanluError if there is no tokenizer.
     """
 

@@ -25,8 +25,8 @@ WORTH = 32  # steps below which the copy costs more than it saves
 class Prepared:
     """One model for any number of batches: laid out for one row or for several when the first of the kind comes.
 
-    Only fp32 on the host gains; elsewhere, for large models and for a few steps the model serves as it is. What was laid
-    out does not see later changes of the weights.
+    Only fp32 on the host gains; elsewhere, for large models and for a few steps the model serves as it is. What was
+    laid out does not see later changes of the weights.
     """
 
     def __init__(self, model: Model) -> None:
@@ -122,9 +122,10 @@ class Part(nn.Module):
 
 def _store(weight: Tensor, bias: Tensor | None, rows: int) -> Map:
     out, inp = weight.shape
-    if rows > 1 and torch.backends.mkldnn.is_available():
-        return Onednn(weight, bias, rows)
-    return Columns(weight, bias) if out >= inp else Rows(weight, bias)
+    if out < inp:
+        return Rows(weight, bias)
+    several = rows > 1 and torch.backends.mkldnn.is_available()
+    return Onednn(weight, bias, rows) if several else Columns(weight, bias)
 
 
 class Map(ABC):
@@ -136,7 +137,7 @@ class Map(ABC):
 
 
 class Rows(Map):
-    """As the model stores it: fastest for one row where out < in."""
+    """As the model stores it: nothing beats it where out < in, and nothing is copied."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight, bias

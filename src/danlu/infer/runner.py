@@ -10,7 +10,6 @@ from torch import Tensor
 from ..core.errors import unknown
 from ..nn.caches import CACHES
 from ..nn.layout import Layout
-from ..nn.model import Model
 from .packed import Prepared
 
 NONE = "none"  # no cache: every step reads all tokens again, the yardstick of the others

@@ -51,7 +51,11 @@ def load(
 def read_model(folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Decoder:
     """The model of a local directory, in evaluation mode."""
     recipe, notes = read_recipe(folder)
-    model = empty(recipe, dtype=dtype or stored_dtype(folder), device=device)
+    kind = dtype or stored_dtype(folder)
+    try:
+        model = empty(recipe, dtype=kind, device=device)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
     model.notes = notes
     read_into(model, folder)
     return model.eval()

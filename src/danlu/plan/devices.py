@@ -75,6 +75,12 @@ def memory_of_machine() -> int:
         return total
 
 
+def unmeasured() -> Device:
+    """This machine with its memory alone, for who asks only whether a run fits."""
+    unknown_rate = float("nan")
+    return Device(name="this machine", memory=memory_of_machine(), bandwidth=unknown_rate, matmul={"fp32": unknown_rate})
+
+
 def this_machine(precision: str = "fp32") -> Device:
     """Times a 768³ matrix product, causal attention of 512 tokens and a copy of 64 MB; takes about half a second.
 

@@ -194,8 +194,10 @@ TOKENS_FED = 16_384  # of prompts at once: infer/runner.py feeds longer ones in 
 LAID_OUT = 2 << 30  # bytes of linear weights up to which generation on a CPU in fp32 lays out copies: infer/packed.py
 
 
-def inference(recipe: Recipe, *, rows: int, length: int, bytes_each: float = 4, cpu: bool = True) -> Memory:
-    """Bytes of generating up to ``length`` tokens a row, the prompt counted, with all keys and values kept.
+def inference(
+    recipe: Recipe, *, rows: int, length: int, prompt: int | None = None, bytes_each: float = 4, cpu: bool = True
+) -> Memory:
+    """Bytes of generating up to ``length`` tokens a row, of which ``prompt`` (by default all) are fed at once.
 
     load: weights; decode: weights, copies of them laid out for speed, key-value cache, logits; prefill: with the
     vectors of the widest sublayer for the tokens fed at once.
@@ -211,7 +213,7 @@ def inference(recipe: Recipe, *, rows: int, length: int, bytes_each: float = 4, 
         layers=dims.layers, kv_heads=dims.kv_heads, head=dims.head, tokens=length, rows=rows, bytes_each=bytes_each
     )
     kept = {"weights": weights, "laid-out weights": copies, "kv cache": cache + 16 * rows * length}
-    fed = min(TOKENS_FED, rows * length)
+    fed = min(TOKENS_FED, rows * (prompt or length))
     wide = 1 + saved.FFN.get(recipe.ffn.use, saved.UNKNOWN_FFN).kept
     passing = round(fed * bytes_each * (3 * dims.model + wide * dims.ffn))
     logits = round(rows * dims.vocab * (4 + bytes_each))

@@ -179,8 +179,13 @@ class Template:
     def _knows(self, role: str) -> bool:
         if role not in self._roles:
             known = role in self._candidates
-            self._roles[role] = known and any(PROBE_ANSWER in self._try(rows) for rows in _role_probes(role))
+            self._roles[role] = known and self._writes(role)
         return self._roles[role]
+
+    def _writes(self, role: str) -> bool:
+        """Whether some conversation shows what the role says; a template that refuses all may speak for itself."""
+        shown = [text for rows in _role_probes(role) if (text := self._try(rows))]
+        return not shown or any(PROBE_ANSWER in text for text in shown)
 
     # ── the template itself ──────────────────────────────────────────────────────────────────────────────────────
     def _run(self, messages: Any, prompt: bool, tools: Any, extras: Mapping[str, Any]) -> str:

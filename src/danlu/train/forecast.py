@@ -12,8 +12,8 @@ from .. import models
 from ..core import config
 from ..models import Recipe as Architecture
 from ..models.hub import located
-from ..plan import Plan, Work
-from ..plan.devices import device
+from ..plan import Memory, Plan, Work
+from ..plan.devices import device, unmeasured
 from ..tokenize import load_tokenizer
 from .optims import OPTIMS, Optim
 from .pieces import rows_a_batch, rows_at_once
@@ -50,6 +50,11 @@ def plan(
     if isinstance(recipe, Recipe):
         return forecast(recipe, on=on, limit=limit)
     return forecast(config.load(Recipe, recipe, overrides), title=str(recipe), on=on, limit=limit)
+
+
+def fitting(recipe: Recipe, architecture: Architecture) -> Memory:
+    """The bytes of a run about to start; raises ConfigError with the change that makes it fit if it does not."""
+    return Plan(title="this run", work=work_of(recipe, architecture), device=unmeasured()).check().memory
 
 
 def architecture_of(recipe: Recipe) -> Architecture:

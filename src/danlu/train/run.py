@@ -29,6 +29,7 @@ from .blame import blame
 from .checkpoint import Checkpoints
 from .curves import draw
 from .folder import Folder
+from .forecast import fitting
 from .hooks import HOOKS, Hook, Sight
 from .optims import OPTIMS
 from .pieces import rows_a_batch, rows_at_once, steps_of
@@ -70,10 +71,11 @@ def train(
     if folder.finished:
         folder.note(f"{path} is finished; its model lies under {folder.final}")
         return _finished(folder)
-    with _machine(recipe), measuring() as peak:
+    with _machine(recipe):
         begin = time.monotonic()
         work = _Work(recipe, folder)
-        stopped = work.fit()
+        with measuring() as peak:
+            stopped = work.fit()
         seconds = time.monotonic() - begin
     return work.close(stopped, seconds, peak)
 
@@ -86,6 +88,7 @@ class _Work:
         self.hooks = _hooks(recipe)
         model, self.tokenizer = origin(recipe)
         check(recipe, model, self.tokenizer)
+        self.planned = fitting(recipe, model.recipe)
         self.data = data.build(recipe.data, self.tokenizer, seed=recipe.seed, quiet=folder.quiet)
         self.steps = steps_of(recipe, self.data.train)
         self.trainer = build(recipe, model, self.data, self.steps)
@@ -132,7 +135,8 @@ class _Work:
         lines = folder.ledger.lines
         if not draw(lines, folder.path / "curves.png"):
             folder.note("curves.png was not drawn: it needs matplotlib, pip install 'danlu[plot]'")
-        folder.finish(report(self.recipe, self.trainer, self.data, lines, stopped=stopped, seconds=seconds, peak=peak))
+        measured = {"stopped": stopped, "seconds": seconds, "peak": peak}
+        folder.finish(report(self.recipe, self.trainer, self.data, lines, planned=self.planned, **measured))
         return Run(folder.path, trainer.model.eval(), self.tokenizer, lines, folder.report)
 
     def _sight(self, start: int) -> Sight:

@@ -14,14 +14,12 @@ Conversation = list[Message]
 class Exercise:
     """A conversation that ends in a question; right if an answer holds one of ``accept`` and none of ``reject``.
 
-    ``completion`` is the same question as text to be continued, for a model that has not learnt to talk; empty if
-    there is none. ``tags`` say what it is about, for tables of results.
+    ``tags`` say what it is about, for tables of results.
     """
 
     messages: Conversation
     accept: tuple[str, ...]
     reject: tuple[str, ...] = ()
-    completion: str = ""
     tags: dict[str, str] = field(default_factory=dict)
 
 

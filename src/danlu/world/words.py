@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from .people import World
 
+ASKING = ("请问", "你知道", "能告诉我", "什么", "哪", "吗", "呢")  # what turns a Chinese statement into a question
+
 
 class Words:
-    """Cuts a text at every name and Chinese value of the world, and at line ends; nothing is lost but line ends.
+    """Cuts a text at every Chinese name, value and question word, and at line ends; nothing is lost but line ends.
 
     Written one a line, the words of all texts are what a tokenizer is best trained on: no merge then crosses the edge
     of a name or a value, so that each is cut into the same pieces wherever it stands.
@@ -18,7 +20,7 @@ class Words:
     def __init__(self, world: World) -> None:
         names = [p.name.zh for p in world.people + world.strangers]
         values = [pair[1] for a in world.attributes for pair in a.values if not pair[1].isascii()]
-        longest = sorted({*names, *values}, key=lambda w: (-len(w), w))
+        longest = sorted({*names, *values, *ASKING}, key=lambda w: (-len(w), w))
         self._edges = re.compile("(" + "|".join(map(re.escape, longest)) + ")|\n")
 
     def of(self, text: str) -> Iterator[str]:

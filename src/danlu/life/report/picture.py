@@ -37,12 +37,7 @@ def draw(life: LifeFolder, records: dict[str, dict[str, Any]], path: Path) -> bo
 def bars_of(records: dict[str, dict[str, Any]]) -> list[Exam]:
     """(exam, shares by language) of every exam, in order; or bits a byte of each program where there was no exam."""
     figures = {name: record["figures"] for name, record in records.items()}
-    exams = [
-        (f"{name}\n{form}", found["languages"])
-        for name, forms in figures.items()
-        for form, found in forms.items()
-        if isinstance(found, dict) and "languages" in found
-    ]
+    exams = [(name, found["languages"]) for name, found in figures.items() if "languages" in found]
     texts = [(f["model"]["bits_per_byte"], f["others"]) for f in figures.values() if "others" in f]
     return exams or [
         (n, {"bits a byte": b}) for own, others in texts for n, b in [("this model", own), *others.items()]

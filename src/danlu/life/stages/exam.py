@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ... import models
-from ...core.errors import CheckpointError, ConfigError
-from ...infer import Local, generate
+from ...core.errors import CheckpointError
+from ...infer import Local
 from ...world import Exercise, right
 from ..folder import LifeFolder
 from ..jsonl import write_rows
@@ -18,18 +18,14 @@ from ..report.page import figure, paragraph, table
 from . import STAGES, Figures, Stage
 from .world import read_exam
 
-FORMS = {"completion": "as text to continue · 续写", "chat": "as a chat · 对话"}
-
 
 @STAGES.add("exam")
 class ExamStage(Stage):
     """Asks the model of a training stage every exercise and counts what its oracle accepts, by kind and by attribute.
 
-    ``forms``: "completion" continues the exercise's plain text (what a base model can do), "chat" asks through the
-    chat template. ``most`` keeps at most so many exercises of each kind, language and phrasing, evenly spread.
+    ``most`` keeps at most so many exercises of each kind, language and phrasing, evenly spread.
     share = Σ right / Σ asked.
 
-    Raises: ConfigError for an unknown form.
     Source: exact-match accuracy by an oracle; written for danlu.
     Truth:  tests/life/test_life_exam.py (a model that is always right, always wrong, and half; the oracle by hand).
     """
@@ -41,14 +37,10 @@ class ExamStage(Stage):
         *,
         model: str,
         exercises: str = "corpus/exam.jsonl",
-        forms: list[str] | None = None,
         max_tokens: int = 32,
         most: int | None = None,
     ) -> None:
         self.model, self.exercises, self.max_tokens, self.most = model, exercises, max_tokens, most
-        self.forms = forms or ["chat"]
-        if wrong := [form for form in self.forms if form not in FORMS]:
-            raise ConfigError(f"forms: no form of an exam is named {wrong[0]!r}; there are: {', '.join(FORMS)}")
 
     def reads(self, life: LifeFolder) -> list[str]:
         return [self.model, self.exercises]
@@ -58,49 +50,26 @@ class ExamStage(Stage):
         model, tokenizer = models.load(life.place(self.model) / "final")
         if tokenizer is None:
             raise CheckpointError(f"{self.model}/final: holds no tokenizer; train the stage again")
-        local = Local(model, tokenizer)
-        graded = {form: self._graded(local, form, exercises) for form in self.forms}
-        write_rows(folder / "answers.jsonl", (row for rows in graded.values() for row in rows))
-        return {form: tallies(rows) for form, rows in graded.items()}
-
-    def _graded(self, local: Local, form: str, exercises: Sequence[Exercise]) -> list[dict[str, Any]]:
-        asked = [e for e in exercises if form == "chat" or e.completion]
-        if form == "chat":
-            answers = local.chat([e.messages for e in asked], max_tokens=self.max_tokens)
-        else:
-            prompts = [e.completion for e in asked]
-            answers = generate(local.model, local.tokenizer, prompts, max_tokens=self.max_tokens, stop="\n")
-        return [
-            {
-                "form": form,
-                "messages": e.messages,
-                "answer": answer.text,
-                "accept": list(e.accept),
-                "right": right(answer.text, e.accept, e.reject),
-                **e.tags,
-            }
-            for e, answer in zip(asked, answers, strict=True)
-        ]
+        answers = Local(model, tokenizer).chat([e.messages for e in exercises], max_tokens=self.max_tokens)
+        graded = [_graded(e, answer.text) for e, answer in zip(exercises, answers, strict=True)]
+        write_rows(folder / "answers.jsonl", graded)
+        return tallies(graded)
 
     def line(self, figures: Figures) -> str:
-        return "; ".join(f"{form}: {_facts(found)}" for form, found in figures.items())
+        return ", ".join(f"{language} {share:.1%}" for language, share in figures["languages"].items())
 
     def section(self, life: LifeFolder, folder: Path, figures: Figures) -> str:
-        out = [
-            paragraph(
-                "Greedy answers, judged by the fact table: the right value and no other of its kind.",
-                "贪心解码作答，由事实表判分：必须含正确的值且不含同类的其他值。",
-            )
-        ]
-        for form, found in figures.items():
-            rows = [[t["name"], f"{t['right']:,}", f"{t['asked']:,}", f"{t['share']:.1%}"] for t in found["kinds"]]
-            out.append(table([FORMS[form], "right · 正确", "asked · 提问", "share · 比例"], rows))
-            out.append(by_attribute({form: found}))
-        return "".join(out)
+        said = paragraph(
+            "Greedy answers, judged by the fact table: the right value and no other of its kind.",
+            "贪心解码作答，由事实表判分：必须含正确的值且不含同类的其他值。",
+        )
+        rows = [[k["name"], f"{k['right']:,}", f"{k['asked']:,}", f"{k['share']:.1%}"] for k in figures["kinds"]]
+        return said + table(["exercises · 题目", "right · 正确", "asked · 提问", "share · 比例"], rows)
 
 
-def _facts(found: dict[str, Any]) -> str:
-    return ", ".join(f"{language} {share:.1%}" for language, share in found["languages"].items())
+def _graded(e: Exercise, answer: str) -> dict[str, Any]:
+    verdict = right(answer, e.accept, e.reject)
+    return {"messages": e.messages, "answer": answer, "accept": list(e.accept), "right": verdict, **e.tags}
 
 
 def by_attribute(exams: dict[str, dict[str, Any]]) -> str:

@@ -14,7 +14,7 @@ from ..jsonl import write_rows
 from ..report.page import paragraph, table
 from . import STAGES, Figures, Stage
 
-PASSAGE = 4000  # characters of running text that become one document
+PASSAGE = 2000  # characters of running text that become one document
 
 Row = dict[str, Any]
 
@@ -61,17 +61,18 @@ class FilesStage(Stage):
     def _split(self, sources: list[Source], folder: Path, kept: str, apart: str, rows_of: Any) -> list[Row]:
         """Writes both sides; one pass to count, one to write, so that no source is held in memory."""
         found: list[Row] = []
-        sides: dict[str, list[tuple[Source, int, int]]] = {kept: [], apart: []}
+        edges: list[int] = []
         for source in sources:
             total = sum(_size(row) for row in rows_of(source))
             if not total:
                 raise DataError("holds nothing to train on; strike it from the sources", file=source.from_)
-            edge = round(total * (1 - self.held_out))
-            sides[kept].append((source, 0, edge))
-            sides[apart].append((source, edge, total + 1))
+            edges.append(round(total * (1 - self.held_out)))
             found.append({"from": source.from_, "bytes": total})
-        for name, parts in sides.items():
-            write_rows(folder / name, (row for part in parts for row in _between(rows_of, *part)))
+        for name, below in ((kept, True), (apart, False)):
+            pairs = zip(sources, edges, strict=True)
+            count = write_rows(folder / name, (row for pair in pairs for row in _side(rows_of, *pair, below=below)))
+            if sources and not count:
+                raise DataError("is too short to hold a part of it out; give more", file=sources[0].from_)
         return found
 
     def line(self, figures: Figures) -> str:
@@ -116,13 +117,13 @@ def _conversations(source: Source) -> Iterator[Row]:
         yield {"messages": document.messages, **({"tools": document.tools} if document.tools else {})}
 
 
-def _between(rows_of: Any, source: Source, begin: int, end: int) -> Iterator[Row]:
-    """The rows whose first byte lies in [begin, end) of the source."""
+def _side(rows_of: Any, source: Source, edge: int, *, below: bool) -> Iterator[Row]:
+    """The rows of the source that end before byte ``edge``, or those that do not."""
     place = 0
     for row in rows_of(source):
-        if begin <= place < end:
-            yield row
         place += _size(row)
+        if (place <= edge) is below:
+            yield row
 
 
 def _size(row: Row) -> int:

@@ -89,9 +89,8 @@ def _cards(life: LifeFolder, records: dict[str, dict[str, Any]]) -> list[Card]:
             continue
         figures = records[name]["figures"]
         if isinstance(stage, ExamStage):
-            for form, found in figures.items():
-                shares = " / ".join(f"{share:.1%}" for share in found["languages"].values())
-                cards.append((shares, f"{name}, {form}: {' / '.join(found['languages'])}", "从未被提问的人"))
+            shares = " / ".join(f"{share:.1%}" for share in figures["languages"].values())
+            cards.append((shares, f"{name}: people never asked, {' / '.join(figures['languages'])}", "从未被提问的人"))
         elif isinstance(stage, HeldOutStage):
             cards.append((f"{figures['model']['bits_per_byte']:.3f}", f"{name}: bits per byte", "每字节比特"))
         elif isinstance(stage, TrainStage) and figures["report"]["tokens_per_s"]:
@@ -101,20 +100,20 @@ def _cards(life: LifeFolder, records: dict[str, dict[str, Any]]) -> list[Card]:
 
 def _compared(life: LifeFolder, records: dict[str, dict[str, Any]]) -> str:
     """Every exam beside the others, by language and attribute."""
-    exams = {
-        f"{name}, {form}": found
-        for name, stage in life.stages.items()
-        if name in records and isinstance(stage, ExamStage)
-        for form, found in records[name]["figures"].items()
-    }
+    names = [name for name in records if isinstance(life.stages[name], ExamStage)]
+    exams = {name: records[name]["figures"] for name in names}
     if len(exams) < 2:
         return ""
     said = paragraph(
         "The share of right answers about people whose questions were never trained, before and after fine-tuning.",
         "训练中从未被提问的人：微调前后的正确率。",
     )
-    rows = [[name, *(f"{share:.1%}" for share in found["languages"].values())] for name, found in exams.items()]
-    languages = list(next(iter(exams.values()))["languages"])
+    kinds = {k["name"]: [] for found in exams.values() for k in found["kinds"]}
+    for found in exams.values():
+        shares = {k["name"]: f"{k['share']:.1%}" for k in found["kinds"]}
+        for name, row in kinds.items():
+            row.append(shares.get(name, ""))
+    rows = [[name, *row] for name, row in kinds.items()]
     return section(
-        "compared", ("Before and after", "前后对比"), "", said + table(["", *languages], rows) + by_attribute(exams)
+        "compared", ("Before and after", "前后对比"), "", said + table(["", *exams], rows) + by_attribute(exams)
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ...core.spec import Spec
 from ...world import World, world
 from ...world.corpora import CORPORA, Corpus, Document
+from ...world.corpora.questions import Questions
 from ...world.oracle import Exercise
 from ...world.words import Words
 from ..folder import LifeFolder
@@ -18,14 +20,15 @@ from ..report.page import conversation, paragraph, table
 from . import STAGES, Figures, Stage
 
 EXAM, WORDS, UNASKED = "exam.jsonl", "words.txt", "unasked.jsonl"
+ONE_OF = 4  # questions about people never asked that are kept to measure a held-out loss on
 
 
 @STAGES.add("world")
 class WorldStage(Stage):
     """Writes a file for every kind of text the world tells, the exam, and the words a tokenizer is trained on.
 
-    ``corpora`` gives settings to kinds of text by name. unasked.jsonl holds the exam's plain questions with answers, to
-    measure a held-out loss on; they are never trained.
+    ``corpora`` gives settings to kinds of text by name. unasked.jsonl holds questions and
+    answers about people who are never asked, to measure a held-out loss on; they are never trained.
 
     Source: written for danlu; the split by person follows Allen-Zhu, Li 2023, arXiv:2309.14316.
     Truth:  tests/truth/test_world.py; tests/golden/test_world_hash.py; tests/life/test_life_stages.py.
@@ -50,7 +53,8 @@ class WorldStage(Stage):
             write_rows(folder / f"{name}.jsonl", map(_row, rows))
         exam = [exercise for corpus in self.corpora.values() for exercise in corpus.exam(found)]
         write_rows(folder / EXAM, map(asdict, exam))
-        write_rows(folder / UNASKED, _unasked(exam))
+        unasked = Questions().about(found, found.unasked)
+        write_rows(folder / UNASKED, map(_row, islice(unasked, 0, None, ONE_OF)))
         _write_words(folder / WORDS, found, (d for rows in documents.values() for d in rows))
         return {
             "people": {"asked": len(found.asked), "unasked": len(found.unasked), "strangers": len(found.strangers)},
@@ -91,13 +95,6 @@ class WorldStage(Stage):
 
 def _row(document: Document) -> dict[str, Any]:
     return {"text": document} if isinstance(document, str) else {"messages": document}
-
-
-def _unasked(exam: Iterable[Exercise]) -> Iterator[dict[str, str]]:
-    for e in exam:
-        if e.completion:
-            space = " " if e.completion.isascii() else ""
-            yield {"text": f"{e.completion}{space}{e.accept[0]}"}
 
 
 def _write_words(path: Path, found: World, documents: Iterable[Document]) -> None:

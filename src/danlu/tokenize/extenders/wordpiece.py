@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from tokenizers import Tokenizer as Backend
-from tokenizers import models, trainers
-
 from ..pieces import CONTINUED
 from ..tokenizer import Tokenizer
-from ..trainers import watched
+from ..trainers.wordpiece import word_pieces
 from . import EXTENDERS, Additions, Extender, shortened
 
 
@@ -29,19 +25,10 @@ class WordpieceExtender(Extender):
         return description["model"]["type"] == "WordPiece"
 
     def learn(self, base: Tokenizer, texts: Iterator[str], count: int) -> Additions:
-        learner = Backend(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
-        learner.normalizer = base.backend.normalizer
-        learner.pre_tokenizer = base.backend.pre_tokenizer
-        trainer = trainers.WordPieceTrainer(  # pyright: ignore[reportCallIssue]
-            vocab_size=base.vocab_size + count,
-            min_frequency=2,
-            special_tokens=[],
-            continuing_subword_prefix=CONTINUED,
-            show_progress=watched(),
-        )
-        learner.train_from_iterator(texts, trainer)
-        vocab = json.loads(learner.to_str())["model"]["vocab"]
-        return self._added(base, sorted(vocab, key=vocab.__getitem__), count)
+        cut = base.backend.pre_tokenizer.pre_tokenize_str
+        shape = base.backend.normalizer.normalize_str if base.backend.normalizer else str
+        learned = word_pieces((word for text in texts for word, _ in cut(shape(text))), base.vocab_size + count)
+        return self._added(base, learned, count)
 
     def merge(self, base: Tokenizer, pieces: list[tuple[bytes, float]]) -> Additions:
         texts = [text for raw, _ in pieces if (text := shortened(raw))]

@@ -38,12 +38,8 @@ class VocabMerges(Reader):
         for part in (vocab_file, merges_file):
             if not part.is_file():
                 raise DataError(f"is missing; {file.name} is read together with it, put it there", file=part)
-        vocab, merges = _vocab(vocab_file), _merges(merges_file)
-        try:
-            engine = Tokenizer(models.BPE(vocab, merges))
-        except Exception as error:  # the library raises a bare Exception
-            reason = str(error).split("\n")[0]
-            raise DataError(f"does not fit {vocab_file.name} ({reason}); fetch both", file=merges_file) from None
+        vocab = _vocab(vocab_file)
+        engine = Tokenizer(models.BPE(vocab, _merges(merges_file, vocab)))
         prefix = config.get("add_prefix_space") is True
         engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
         engine.decoder = decoders.ByteLevel()
@@ -65,7 +61,7 @@ def _vocab(file: Path) -> dict[str, int]:
     return vocab
 
 
-def _merges(file: Path) -> list[tuple[str, str]]:
+def _merges(file: Path, vocab: dict[str, int]) -> list[tuple[str, str]]:
     merges = []
     for number, line in enumerate(read_utf8(file).split("\n"), 1):
         line = line.rstrip("\r")
@@ -74,5 +70,7 @@ def _merges(file: Path) -> list[tuple[str, str]]:
         parts = line.split(" ")
         if len(parts) != 2:
             raise DataError(f"a merge is two pieces, found {len(parts)}; fetch it again", file=file, line=number)
+        if absent := [piece for piece in (*parts, "".join(parts)) if piece not in vocab]:
+            raise DataError(f"{absent[0]!r} is not in the vocab.json beside it; fetch both", file=file, line=number)
         merges.append((parts[0], parts[1]))
     return merges

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterator
 
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+import regex
+from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from ..patterns import normalizer, words
 from ..pieces import SPACE, byte_piece
-from . import TRAINERS, VocabularyTrainer, watched
-from .byte_bpe import merges_of
+from . import TRAINERS, VocabularyTrainer
+from .counting import alphabet, merged
 
 
 @TRAINERS.add("bpe_fallback")
@@ -20,7 +21,7 @@ class BpeFallback(VocabularyTrainer):
 
     next piece = argmax over pairs (a, b) within words of count(a b);  c outside the vocabulary → <0xXX> for each byte
     of its UTF-8.  A space is written ▁, so a text's own ▁ comes back as a space.
-    ``alphabet``: the share of the vocabulary that single characters may take; the most frequent get in.
+    ``letters``: the share of the vocabulary that single characters may take; the most frequent get in.
     Raises: ConfigError if vocab has no room for the bytes, or a setting has no such value.
     Source: Kudo and Richardson 2018, arXiv:1808.06226; Touvron et al. 2023, arXiv:2302.13971, §2.1.
     Truth:  tests/truth/test_tokenize_bpe_fallback.py (rare characters by hand; a naive trainer on random words).
@@ -36,25 +37,21 @@ class BpeFallback(VocabularyTrainer):
         *,
         digits: str = "single",
         normalization: str = "none",
-        alphabet: float = 0.5,
+        letters: float = 0.5,
     ) -> None:
         super().__init__(vocab, specials)
-        self._pattern, self._normalizer, self._alphabet = words(digits), normalizer(normalization), alphabet
+        self._pattern, self._normalizer, self._share = words(digits), normalizer(normalization), letters
+        self._words = regex.compile(self._pattern)
 
     def learn(self, texts: Iterator[str]) -> Backend:
+        words: Counter[str] = Counter()
+        for text in texts:
+            shaped = self._normalizer.normalize_str(text) if self._normalizer else text
+            words.update(word.replace(" ", SPACE) for word in self._words.findall(shaped))
         room = self.vocab - len(self.first) - 256
-        engine = self._empty(models.BPE())
-        trainer = trainers.BpeTrainer(  # pyright: ignore[reportCallIssue]
-            vocab_size=room,
-            limit_alphabet=max(1, int(room * self._alphabet)),
-            min_frequency=2,
-            special_tokens=[],
-            show_progress=watched(),
-        )
-        engine.train_from_iterator(texts, trainer)
-        merges = merges_of(engine)
-        learned = json.loads(engine.to_str())["model"]["vocab"]
-        pieces = [*self.first, *map(byte_piece, range(256)), *sorted(learned, key=learned.__getitem__)]
+        letters = alphabet(words, max(1, int(room * self._share)))
+        merges = merged(words, letters, room - len(letters))
+        pieces = [*self.first, *map(byte_piece, range(256)), *letters, *(left + right for left, right in merges)]
         vocab = {piece: n for n, piece in enumerate(dict.fromkeys(pieces))}
         model = models.BPE(vocab, merges, unk_token=self.unknown, fuse_unk=True, byte_fallback=True)
         return self.mark(self._empty(model))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ...core.rng import Rng
-from ..attributes import LANGUAGES, SHARED, TEST, TRAIN, Attribute, Language
+from ..attributes import LANGUAGES, SHARED, TRAIN, Attribute, Language
 from ..oracle import Conversation, Exercise
 from ..people import Person, World
 from ..telling import ask, tell
@@ -20,7 +20,6 @@ class Dialogues(Corpus):
 
     A longer chat begins by name and goes on with "And her job?" / "她的职业呢？"; the answers are whole sentences about
     her or him: repeating the name would only train the names of those who are asked about.
-    The exercises ask about people whose questions are never trained, in seen and in new phrasings, and by follow-up.
 
     Source: written for danlu; the split by person follows Allen-Zhu, Li 2023, arXiv:2309.14316, §4.
     Truth:  tests/truth/test_world.py (state machine over the turns; answers from the fact table).
@@ -40,12 +39,10 @@ class Dialogues(Corpus):
                     yield self._chat(world, world.rng("chat", language, number, chat), person, language)
 
     def exam(self, world: World) -> Iterator[Exercise]:
+        """Follow-ups about people whose questions are never trained."""
         for number, person in enumerate(world.unasked):
             for language in LANGUAGES:
                 for attribute in world.attributes:
-                    for question in range(SHARED.start, TEST.stop):
-                        one = exercise(world, person, attribute, language, question)
-                        yield replace(one, tags={"kind": "fact", "group": "unasked", **one.tags})
                     yield self._follow_up(world, number, person, attribute, language)
 
     def _first(
@@ -75,5 +72,4 @@ class Dialogues(Corpus):
         turns = self._first(world, rng, person, before, language)
         question = ask(rng.choice(attribute.phrases[language].follow_ups), person, language)
         one = exercise(world, person, attribute, language, SHARED.start)
-        tags = {"kind": "follow-up", "group": "unasked", **one.tags}
-        return replace(one, messages=talk(*turns, question), completion="", tags=tags)
+        return replace(one, messages=talk(*turns, question), tags={**one.tags, "kind": "follow-up"})

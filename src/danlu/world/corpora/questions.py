@@ -1,58 +1,59 @@
-"""Plain questions and answers: the instruction data that pretraining mixes in, as text and not yet as a chat."""
+"""Single questions and answers: the instruction data that pretraining mixes in among the biographies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..attributes import LANGUAGES, SHARED, TEST, TRAIN, Attribute, Language
-from ..oracle import Exercise
+from ..oracle import Conversation, Exercise
 from ..people import Person, World
 from ..telling import ask, tell
-from . import CORPORA, Corpus
-
-FORMS: dict[Language, tuple[str, str]] = {"en": ("Question: ", "\nAnswer:"), "zh": ("问：\n", "\n答：\n")}
-SPACE: dict[Language, str] = {"en": " ", "zh": ""}
+from . import CORPORA, Corpus, talk
 
 
 @CORPORA.add("questions")
 class Questions(Corpus):
-    """Every attribute of the asked people as "Question: … Answer: a sentence", in every trained phrasing.
+    """Every attribute of the asked people in every trained phrasing, answered by a sentence about her or him.
+
+    The answer does not repeat the name: that would only train the names of those who are asked about.
 
     Source: Allen-Zhu, Li 2023, arXiv:2309.14316, §4 (mixed training makes knowledge extractable).
     Truth:  tests/truth/test_world.py (the answer is the fact table's); tests/properties/test_world_leaks.py.
     """
 
-    def training(self, world: World) -> Iterator[str]:
-        for person in world.asked:
+    def training(self, world: World) -> Iterator[Conversation]:
+        return self.about(world, world.asked)
+
+    def about(self, world: World, people: Iterable[Person]) -> Iterator[Conversation]:
+        """The same about any people: about those never asked, what a held-out loss is measured on."""
+        for person in people:
             for attribute in world.attributes:
                 for language in LANGUAGES:
                     phrases = attribute.phrases[language]
                     for number, question in enumerate(phrases.questions[TRAIN] + phrases.questions[SHARED]):
                         answer = phrases.answers[number % len(phrases.answers)]
                         told = tell(world, answer, person, attribute, language, pronoun=True)
-                        yield completion(ask(question, person, language), language) + SPACE[language] + told
+                        yield talk(ask(question, person, language), told)
 
     def exam(self, world: World) -> Iterator[Exercise]:
-        """None of its own: the dialogues' exercises carry this form as ``completion``."""
-        return iter(())
-
-
-def completion(question: str, language: Language) -> str:
-    """The question as text that a base model continues with the answer."""
-    before, after = FORMS[language]
-    return f"{before}{question}{after}"
+        """Questions about people whose questions are never trained, in seen and in new phrasings."""
+        for person in world.unasked:
+            for language in LANGUAGES:
+                for attribute in world.attributes:
+                    for number in range(SHARED.start, TEST.stop):
+                        yield exercise(world, person, attribute, language, number)
 
 
 def exercise(world: World, person: Person, attribute: Attribute, language: Language, number: int) -> Exercise:
     """Question ``number`` about a fact, judged by the fact table: no other value of the attribute may be named."""
-    question = ask(attribute.phrases[language].questions[number], person, language)
     value = world.fact(person, attribute, language)
     return Exercise(
-        [{"role": "user", "content": question}],
+        talk(ask(attribute.phrases[language].questions[number], person, language)),
         accept=(value,),
         reject=tuple(v for v in attribute.all_values(language) if v != value),
-        completion=completion(question, language),
         tags={
+            "kind": "fact",
+            "group": "unasked",
             "language": language,
             "attribute": attribute.name,
             "person": person.name.en,
