@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from danlu.core.spec import Spec
@@ -29,7 +31,7 @@ def test_it_rises_through_warmup_and_peaks_at_one(name: str, steps: int) -> None
 def test_after_warmup_it_never_rises_and_never_leaves_its_band(name: str, steps: int) -> None:
     schedule = made(name, steps, warmup=0.2)
     after = [schedule.factor(step) for step in range(schedule.warmup, steps + 1)]
-    assert all(b <= a + 1e-12 for a, b in zip(after, after[1:], strict=False))
+    assert all(b <= a + 1e-12 for a, b in pairwise(after))
     assert all(schedule.floor - 1e-12 <= f <= 1 for f in after if schedule.floor < 1)
     assert min(after) >= 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.tokenizer_corpus import TEXTS, corpus, trained
 
 from danlu.core.errors import ConfigError, DataError
 from danlu.core.spec import Spec
@@ -13,7 +14,6 @@ from danlu.tokenize.engines import ENGINES
 from danlu.tokenize.extenders import EXTENDERS
 from danlu.tokenize.readers import READERS
 from danlu.tokenize.training import CHAT
-from tests.tokenizer_corpus import TEXTS, corpus, trained
 
 pytest.importorskip("sentencepiece", reason="unigram vocabularies are trained by the extra 'sentencepiece'")
 

@@ -13,7 +13,9 @@ from talkers import small_model, small_tokenizer
 
 import danlu.models
 from danlu.cli import main
+from danlu.core.errors import DanluError
 from danlu.infer import Local, generate
+from danlu.infer.conversation import Conversation
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +83,21 @@ def test_chat_forgets_the_oldest_turns_when_the_context_is_full(
     assert _chat(folder, monkeypatch, "aaaa\n" * 6) == 0
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) >= 6
-    assert "the oldest 1 turns are forgotten" in captured.err
+    assert "oldest turns forgotten so far: 1" in captured.err
     assert _chat(folder, monkeypatch, "a" * 100 + "\n") == 2
     assert "the model's context is 96" in capsys.readouterr().err
+
+
+def test_a_message_too_long_leaves_the_conversation_as_it_was(folder: Path) -> None:
+    conversation = Conversation(Local(*danlu.models.load(folder), frozen=True), settings={"max_tokens": 4})
+    first = "".join(conversation.say("hi"))
+    before = conversation.messages
+    assert [message["content"] for message in before] == ["hi", first]
+    with pytest.raises(DanluError, match="context is 96"):
+        conversation.say("a" * 100)
+    assert (conversation.messages, conversation.dropped) == (before, 0)
+    list(conversation.say("a" * 60))
+    assert (len(conversation.messages), conversation.dropped) == (2, 1)
 
 
 def test_chat_works_through_a_pipe_and_ends_at_its_end(folder: Path) -> None:

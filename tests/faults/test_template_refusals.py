@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.tokenizer_corpus import trained
 
 from danlu.core.errors import DataError
-from tests.tokenizer_corpus import trained
 
 USER = {"role": "user", "content": "hi"}
 ALTERNATING = (
@@ -30,7 +30,10 @@ def test_an_unknown_role() -> None:
 
 
 def test_a_role_the_template_drops() -> None:
-    said = sentence("{% for m in messages if m.role in ['user', 'expert'] %}{{ m.content }}{% endfor %}", [{"role": "system", "content": "x"}])
+    said = sentence(
+        "{% for m in messages if m.role in ['user', 'expert'] %}{{ m.content }}{% endfor %}",
+        [{"role": "system", "content": "x"}],
+    )
     assert "one it knows: user, expert" in said
 
 
@@ -54,7 +57,9 @@ def test_the_template_fails() -> None:
     assert "refuses this conversation" in sentence("{{ messages[0].content.x.y }}", [USER])
 
 
-@pytest.mark.parametrize(("source", "line"), [("{% for %}", 1), ("a\n{{ x", 2), ("{% if true %}", 1), ("{{ x }}\n\n{% endfor %}", 3)])
+@pytest.mark.parametrize(
+    ("source", "line"), [("{% for %}", 1), ("a\n{{ x", 2), ("{% if true %}", 1), ("{{ x }}\n\n{% endfor %}", 3)]
+)
 def test_the_template_is_no_jinja(source: str, line: int) -> None:
     assert f"line {line} of the chat template is wrong" in sentence(source, [USER])
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.tokenizer_corpus import trained
 
 from danlu.cli import main
 from danlu.core.errors import DanluError, DataError
 from danlu.tokenize import load_tokenizer, train
-from tests.tokenizer_corpus import trained
 
 BROKEN = {
     "tokenizer.json": ['{"version": "1.0", "model"', "[]", '{"model": {"type": "BPE", "vocab": 3}}', ""],

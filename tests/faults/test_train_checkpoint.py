@@ -51,7 +51,9 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "danlu/optimizer.safetensors", "danlu/state.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "danlu/optimizer.safetensors", "danlu/state.json", "manifest.json"]
+)
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_serves(
     run: Path, unfinished: Path, name: str, damage: Callable[[Path], None]
@@ -131,6 +133,13 @@ def test_another_recipe_is_refused_by_key_unless_fresh(run: Path, unfinished: Pa
     done = train(run / "tiny.yaml", ["optim.lr=0.004", "train.steps=2"], out=unfinished, quiet=True, resume=False)
     assert done.report["steps"] == 2
     assert [p.name for p in (unfinished / "checkpoints").iterdir()] == ["step-000002"]
+
+
+def test_a_mistake_in_the_recipe_is_corrected_without_more_ado(run: Path, tmp_path: Path) -> None:
+    """A run that ended before its first step holds nothing to lose."""
+    with pytest.raises(ConfigError, match="warmup"):
+        train(run / "tiny.yaml", ["schedule.warmup=2.5"], out=tmp_path / "out", quiet=True)
+    assert train(run / "tiny.yaml", ["train.steps=1"], out=tmp_path / "out", quiet=True).report["steps"] == 1
 
 
 def test_a_finished_run_is_not_run_again(run: Path) -> None:

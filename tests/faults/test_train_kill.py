@@ -20,7 +20,9 @@ CASES = [*(f"operation-{number}" for number in OPERATIONS), "any time"]
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     script = Path(__file__).with_name("train_killed.py")
     command = [sys.executable, str(script), str(tmp_path_factory.mktemp("killed")), *map(str, OPERATIONS)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -17,6 +17,7 @@ from danlu.train.run import train
 CASES: list[tuple[list[str], type[DanluError], str]] = [
     (["train.step=5"], ConfigError, r"train: no key named 'step' \(did you mean 'steps'\?\); there are: .*steps"),
     (["optim.learning_rate=1"], ConfigError, r"optim: optimizer 'adamw' has no setting \['learning_rate'\]; it has"),
+    (["optim.lr=fast"], ConfigError, r"optim.lr: expected a number, found 'fast'"),
     (["optim.use=adamwx"], ConfigError, r"no optimizer named 'adamwx' \(did you mean 'adamw'\?\)"),
     (["schedule.warmup=1.5"], ConfigError, "warmup is steps .* or a share below 1"),
     (["hooks.0.use=sav"], ConfigError, r"no hook named 'sav' \(did you mean 'save'\?\)"),
@@ -45,7 +46,9 @@ def test_one_sentence_with_the_remedy(
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_ends_with_2_and_the_sentence(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_ends_with_2_and_the_sentence(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = main(["train", str(recipe), "train.step=5", "--out", str(tmp_path / "out")])
     assert code == 2
     assert capsys.readouterr().err.startswith("danlu: ")
@@ -68,7 +71,9 @@ def sft(folder: Path, **changes: Any) -> Path:
 
 def test_a_tokenizer_larger_than_the_model_is_a_shape_error(tmp_path: Path) -> None:
     base_of(tmp_path, vocab=100)
-    with pytest.raises(ShapeError, match=r"has 320 ids, but the model's embedding has 100 rows; train with the model's own"):
+    with pytest.raises(
+        ShapeError, match=r"has 320 ids, but the model's embedding has 100 rows; train with the model's own"
+    ):
         train(sft(tmp_path), out=tmp_path / "out", quiet=True)
 
 

@@ -85,7 +85,9 @@ def poisoned(folder: Path, monkeypatch: pytest.MonkeyPatch, factor: float, every
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
-def test_a_run_goes_back_skips_the_batch_and_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+def test_a_run_goes_back_skips_the_batch_and_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
     done = running.train(poisoned(tmp_path, monkeypatch, factor, 50), out=tmp_path / "out", quiet=True)
     log = (tmp_path / "out" / "log.txt").read_text()
     assert "blocks.1 is the first layer whose output is not finite" in log
@@ -97,7 +99,9 @@ def test_a_run_goes_back_skips_the_batch_and_ends_well(tmp_path: Path, monkeypat
     assert all(bool(torch.isfinite(p).all()) for p in done.model.parameters())
 
 
-def test_a_rescued_run_killed_and_resumed_skips_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rescued_run_killed_and_resumed_skips_the_same_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = poisoned(tmp_path, monkeypatch, float("nan"), 50)
     whole = running.train(recipe, out=tmp_path / "whole", quiet=True)
     out = tmp_path / "out"
@@ -112,7 +116,9 @@ def test_a_rescued_run_killed_and_resumed_skips_the_same_batches(tmp_path: Path,
     assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), whole.model.parameters(), strict=True))
 
 
-def test_retries_are_bounded_and_the_error_names_layer_and_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_are_bounded_and_the_error_names_layer_and_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = poisoned(tmp_path, monkeypatch, float("nan"), 0)
     text = (tmp_path / "text.jsonl").read_text()
     (tmp_path / "text.jsonl").write_text(text.replace('": "', '": "€ '))

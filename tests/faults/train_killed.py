@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from train_tiny import tiny_model, write_recipe
 
-import danlu.train  # noqa: F401  (all of it, once, before forking)
+import danlu.train
 from danlu.core.files import sha256
 
 HOOKS = [{"use": "save", "every": 2, "keep": 2}, {"use": "evaluate", "every": 3}, "log", {"use": "rescue"}]
@@ -98,7 +98,9 @@ def left(out: Path) -> dict:
 
 def main(folder: Path, operations: list[int]) -> None:
     recipe = write_recipe(folder, **CHANGES)
-    danlu.train.optims.OPTIMS["adamw"]().over(tiny_model().named_parameters())  # what torch imports late, before forking
+    danlu.train.optims.OPTIMS["adamw"]().over(
+        tiny_model().named_parameters()
+    )  # what torch imports late, before forking
     assert ended(child(lambda: run(recipe, folder / "whole"))) == 0
     found = {"whole": left(folder / "whole")}
     for number in operations:

@@ -21,7 +21,14 @@ from danlu.train.run import train
 RECIPES = Path(__file__).parents[2] / "recipes"
 GOLDEN = Path(__file__).with_name("losses.json")
 TOLERANCE = 2e-3  # other processors add in another order
-SMALL = ["train.tokens=512", "train.micro=512", "train.threads=1", "train.device=cpu", "hooks=[log]", "data.held_out.share=0.0"]
+SMALL = [
+    "train.tokens=512",
+    "train.micro=512",
+    "train.threads=1",
+    "train.device=cpu",
+    "hooks=[log]",
+    "data.held_out.share=0.0",
+]
 STEPS = ["train.steps=20", "train.epochs=null"]
 
 

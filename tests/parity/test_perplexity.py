@@ -43,34 +43,51 @@ def test_sliding_windows_equal_transformers(use: str, stride: int, tmp_path: Pat
     assert ours.stride == stride
 
 
-def test_log_likelihoods_equal_transformers_row_by_row(tmp_path: Path) -> None:
-    """Shared contexts, many lengths, one and many tokens: in any order, each as if alone."""
+@pytest.mark.parametrize("use", ["llama", "gpt2"])
+@pytest.mark.parametrize(
+    "limits", [{}, {"SLOTS": 64, "LOGITS": 800, "SHARED": 4, "KEYS": 60_000}], ids=["one pass", "many"]
+)
+def test_log_likelihoods_equal_transformers_row_by_row(
+    use: str, limits: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared contexts and beginnings, many lengths, one and many tokens: in any order, each as if alone."""
     from transformers import AutoModelForCausalLM
 
-    import danlu.infer.scoring as scoring
+    from danlu.infer import scoring
 
-    model = small_model(context=40)
+    model = small_model(use, context=40)
     danlu.models.save(model, None, tmp_path / "model")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
     draw = torch.Generator().manual_seed(0)
     ids = lambda n: torch.randint(0, 267, (n,), generator=draw).tolist()  # noqa: E731
-    question = ids(20)
-    rows = [(question, ids(n)) for n in (1, 1, 1, 1, 4, 20)] + [
-        (ids(n), ids(m)) for n in range(1, 20, 3) for m in (1, 7)
-    ]
-    limits = scoring.SLOTS, scoring.LOGITS
-    try:
-        scoring.SLOTS, scoring.LOGITS = 64, 267 * 3  # several passes, several pieces of logits
-        small = scoring.log_likelihoods(model, rows)
-    finally:
-        scoring.SLOTS, scoring.LOGITS = limits
-    for score, again, (context, continuation) in zip(scoring.log_likelihoods(model, rows), small, rows, strict=True):
+    shots, other = ids(20), ids(12)
+    rows = [(shots, ids(n)) for n in (1, 1, 1, 1, 4, 20)]
+    rows += [([*shots[:16], *ids(n)], ids(m)) for n, m in ((3, 1), (9, 2), (1, 1), (4, 8))]
+    rows += [([*other, *ids(n)], [n]) for n in (2, 5, 20)]
+    rows += [(shots[:5], shots[5:9])] + [(ids(n), ids(m)) for n in range(1, 20, 3) for m in (1, 7)]
+    for name, value in limits.items():
+        monkeypatch.setattr(scoring, name, value)
+    for score, (context, continuation) in zip(scoring.log_likelihoods(model, rows), rows, strict=True):
         with torch.inference_mode():
             law = theirs(torch.tensor([[*context, *continuation]])).logits[0, len(context) - 1 : -1].log_softmax(-1)
         expected = law.gather(-1, torch.tensor(continuation)[:, None])[:, 0].tolist()
         assert list(score.logprobs) == pytest.approx(expected, abs=2e-4)
-        assert list(again.logprobs) == pytest.approx(expected, abs=2e-4)
-        assert score.greedy == again.greedy == (law.argmax(-1).tolist() == continuation)
+        assert score.greedy == (law.argmax(-1).tolist() == continuation)
+
+
+def test_what_rows_share_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two subjects of 30 questions × 4 letters, 200 tokens of shots, 20 to 29 of question: 2 · 200 + what is new."""
+    from danlu.infer import log_likelihoods
+    from danlu.models import Decoder
+
+    model, fed = small_model(context=256), []
+    hidden = Decoder.hidden
+    monkeypatch.setattr(Decoder, "hidden", lambda self, t, l=None: fed.append(t.numel()) or hidden(self, t, l))  # noqa: E741
+    shots = [torch.randint(3, 267, (200,), generator=torch.Generator().manual_seed(s)).tolist() for s in (1, 2)]
+    rows = [([*shots[i % 2], i, *[7] * (19 + i % 10)], [x]) for i in range(60) for x in (10, 11, 12, 13)]
+    log_likelihoods(model, rows)
+    assert sum(fed) <= 2 * 200 + 60 * 30
+    assert sum(fed) >= 2 * 200 + 60 * 20
 
 
 def test_what_greedy_would_have_said_is_marked_so() -> None:

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.tokenizer_corpus import TEXTS
 
 from danlu.tokenize import Tokenizer, load_tokenizer
-from tests.tokenizer_corpus import TEXTS
 
 CASES = {"bert-base-uncased": "bert-base-uncased", "gpt-2": "gpt-2", "llama-spm": "llama-spm/pieces.jsonl"}
 SHIPPED = [*CASES.values(), "minimind", "tiny_bpe", "t5_spiece.model", "sp_test_model.model", "chinese_sp.model"]

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tokenizer_corpus import trained
 
 from danlu.tokenize import Tokenizer, load_tokenizer
-from tests.tokenizer_corpus import trained
 
 transformers = pytest.importorskip("transformers")
 
 TOOLS = [
-    {"type": "function", "function": {"name": "天气", "description": "<b>weather</b> & more", "parameters": {"n": [1, 2.5, None]}}}
+    {
+        "type": "function",
+        "function": {"name": "天气", "description": "<b>weather</b> & more", "parameters": {"n": [1, 2.5, None]}},
+    }
 ]
 CALL = {"function": {"name": "天气", "arguments": {"city": "北京", "days": 2}}}
 CONVERSATIONS: list[list[dict[str, Any]]] = [
@@ -85,14 +88,19 @@ def test_named_templates_and_files(tmp_path: Path) -> None:
     """A list of templates, the one for tools among them; a chat_template.jinja wins over the configuration."""
     trained("byte_bpe").save(tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
-    named = [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "with {{ tools | length }} tools"}]
+    named = [
+        {"name": "default", "template": "plain {{ messages[0].content }}"},
+        {"name": "tool_use", "template": "{{ messages[0].content }} with {{ tools | length }} tools"},
+    ]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": named}))
     ours, theirs = _both(tmp_path)
     for tools in (None, TOOLS):
         wanted = theirs.apply_chat_template(CONVERSATIONS[0], tokenize=False, tools=tools)
         assert ours.template.text(CONVERSATIONS[0], tools=tools) == wanted
-    (tmp_path / "chat_template.jinja").write_text("from the file")
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": "from the configuration"}))
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }} from the file")
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({**config, "chat_template": "{{ messages[0].content }} no"})
+    )
     ours, theirs = _both(tmp_path)
     wanted = theirs.apply_chat_template(CONVERSATIONS[0], tokenize=False)
-    assert ours.template.text(CONVERSATIONS[0]) == wanted == "from the file"
+    assert ours.template.text(CONVERSATIONS[0]) == wanted == "hi from the file"

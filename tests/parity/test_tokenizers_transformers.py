@@ -7,9 +7,9 @@ import pickle
 from pathlib import Path
 
 import pytest
+from tests.tokenizer_corpus import KINDS, TEXTS, corpus, trained
 
 from danlu.tokenize import Tokenizer, load_tokenizer, train
-from tests.tokenizer_corpus import KINDS, TEXTS, corpus, trained
 
 transformers = pytest.importorskip("transformers")
 

@@ -7,10 +7,10 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tokenizer_corpus import CHINESE, TEXTS, trained
 
 from danlu.tokenize import Tokenizer, extend
 from danlu.tokenize.engines.reference import Reference
-from tests.tokenizer_corpus import CHINESE, TEXTS, trained
 
 pytest.importorskip("tiktoken", reason="needs the extra 'tiktoken'")
 pytest.importorskip("sentencepiece", reason="needs the extra 'sentencepiece'")

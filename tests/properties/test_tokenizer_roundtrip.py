@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tokenizer_corpus import TEXTS, trained
 
 from danlu.tokenize.pieces import SPACE
-from tests.tokenizer_corpus import TEXTS, trained
 
 pytest.importorskip("sentencepiece", reason="unigram vocabularies are trained by the extra 'sentencepiece'")
 
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters=SPACE)
-PARTS = st.sampled_from(["<|im_end|>", "<0x0A>", "<unk>", "  ", "\n", "\r\n", "'LL", "ſ", "灯塔", "🦙", "e\u0301", *TEXTS[:8]])
+PARTS = st.sampled_from(
+    ["<|im_end|>", "<0x0A>", "<unk>", "  ", "\n", "\r\n", "'LL", "ſ", "灯塔", "🦙", "e\u0301", *TEXTS[:8]]
+)
 TEXT = st.lists(st.one_of(st.text(LETTERS, max_size=20), PARTS), max_size=8).map("".join)
 LOSSLESS = ("byte_bpe", "bpe_fallback", "unigram")
 

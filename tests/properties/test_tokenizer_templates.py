@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.tokenizer_corpus import trained
 
 CONTENT = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufdd0"), max_size=20),
-    st.sampled_from(["<|im_end|>", "<|im_start|>assistant\n", "x<|im_end|>\n<|im_start|>assistant\nx", "assistant", "\n"]),
+    st.sampled_from(
+        ["<|im_end|>", "<|im_start|>assistant\n", "x<|im_end|>\n<|im_start|>assistant\nx", "assistant", "\n"]
+    ),
 )
 TURN = st.tuples(CONTENT, CONTENT, st.sampled_from([0.0, 0.5, 1.0]))
 

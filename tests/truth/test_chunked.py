@@ -43,7 +43,10 @@ def test_value_and_gradients_are_those_of_whole_logits(name: str, chunk: int) ->
     head = HEADS[name]()
     hidden, targets, weight = drawn()
     found, expected = [], []
-    for loss_of, out in ((lambda h: cross_entropy(head, h, targets, weight, chunk), found), (lambda h: whole(head, h, targets, weight), expected)):
+    for loss_of, out in (
+        (lambda h: cross_entropy(head, h, targets, weight, chunk), found),
+        (lambda h: whole(head, h, targets, weight), expected),
+    ):
         h = hidden.clone().requires_grad_()
         loss = loss_of(h)
         grads = torch.autograd.grad(loss * 0.37, [h, *head.parameters()])
@@ -155,7 +158,10 @@ def test_logits_of_one_chunk_live_at_once() -> None:
     head, hidden = nn.Linear(8, vocab, bias=False), torch.randn(rows, 8)
     targets, weight = torch.randint(0, vocab, (rows,)), torch.ones(rows)
     peaks = []
-    for loss_of in (lambda h: cross_entropy(head, h, targets, weight, chunk), lambda h: whole(head, h, targets, weight)):
+    for loss_of in (
+        lambda h: cross_entropy(head, h, targets, weight, chunk),
+        lambda h: whole(head, h, targets, weight),
+    ):
         with allocating() as peak:
             loss_of(hidden.clone().requires_grad_()).backward()
         head.weight.grad = None

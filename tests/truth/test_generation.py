@@ -11,7 +11,7 @@ from talkers import small_model, small_tokenizer
 import danlu.infer.generation
 import danlu.infer.packed
 import danlu.infer.runner
-from danlu.infer import generate, stream
+from danlu.infer import Local, generate, log_likelihoods, stream
 from danlu.infer.packed import Part, Prepared
 from danlu.infer.runner import Runner
 from danlu.infer.sampling import Sampling
@@ -219,3 +219,19 @@ def test_waves_respect_the_memory_for_keys_and_values(tokenizer: Tokenizer, monk
     monkeypatch.setattr(danlu.infer.generation, "CACHE", 3 * 27_648 - 1)
     generate(model, tokenizer, prompts, max_tokens=8, stop_ids=())
     assert sizes == [2, 2, 2, 1]
+
+
+def test_a_model_in_training_is_used_without_dropout_and_stays_in_training(tokenizer: Tokenizer) -> None:
+    model = small_model("decoder", dropout=0.5)
+    rows = [([5, 9], [30, 4]), ([7], [8])]
+    calm = generate(model, tokenizer, PROMPTS[:3], max_tokens=8, stop_ids=()), log_likelihoods(model, rows)
+    model.train()
+    assert not torch.equal(model(torch.tensor([[5, 9, 30]])), model(torch.tensor([[5, 9, 30]]))), "no dropout to avoid"
+    for _ in range(2):
+        assert generate(model, tokenizer, PROMPTS[:3], max_tokens=8, stop_ids=()) == calm[0]
+        assert log_likelihoods(model, rows) == calm[1]
+        assert Local(model, tokenizer).score(rows) == calm[1]
+    assert all(module.training for module in model.modules())
+    with torch.no_grad():
+        model.embed.weight.mul_(-1.0)
+    assert generate(model, tokenizer, PROMPTS[:3], max_tokens=8, stop_ids=()) != calm[0], "old weights were used"

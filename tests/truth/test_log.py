@@ -17,7 +17,15 @@ from danlu.train.run import train
 
 
 def numbers(step: int, **changes: Any) -> Numbers:
-    given = {"loss": 2.5, "norm": 0.5, "lr": 1e-3, "tokens": 300, "tokens_seen": 300 * step, "seconds": 1.5, "batches": (step,)}
+    given = {
+        "loss": 2.5,
+        "norm": 0.5,
+        "lr": 1e-3,
+        "tokens": 300,
+        "tokens_seen": 300 * step,
+        "seconds": 1.5,
+        "batches": (step,),
+    }
     return Numbers(step=step, **{**given, **changes})
 
 
@@ -68,7 +76,9 @@ def test_tensorboard_holds_the_same_losses(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="it comes with the extra tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    done = train(write_recipe(tmp_path, hooks=["log", "tensorboard"]), ["train.steps=4"], out=tmp_path / "out", quiet=True)
+    done = train(
+        write_recipe(tmp_path, hooks=["log", "tensorboard"]), ["train.steps=4"], out=tmp_path / "out", quiet=True
+    )
     events = EventAccumulator(str(tmp_path / "out" / "tensorboard")).Reload()
     found = [(e.step, e.value) for e in events.Scalars("loss")]
     assert [step for step, _ in found] == [1, 2, 3, 4]

@@ -64,7 +64,15 @@ def test_frozen_parameters_are_left_out(name: str) -> None:
     assert [id(p) for group in optimizer.param_groups for p in group["params"]] == [id(layer.bias)]
 
 
-@pytest.mark.parametrize("make", [lambda: AdamW(betas=[0.9]), lambda: AdamW(betas=[0.9, 1.0]), lambda: AdamW(lr=-1), lambda: Sgd(momentum=1.0)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: AdamW(betas=[0.9]), lambda: AdamW(betas=[0.9, 1.0]), lambda: AdamW(lr=-1), lambda: Sgd(momentum=1.0)],
+)
 def test_settings_out_of_range_are_refused(make: object) -> None:
     with pytest.raises(ConfigError, match="optim"):
         make()  # type: ignore[operator]
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
+    """YAML 1.1 takes 1e-4 for a string."""
+    assert Spec("adamw", {"lr": "1e-4"}).build(OPTIMS).lr == 1e-4

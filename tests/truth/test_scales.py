@@ -90,7 +90,10 @@ def test_static_stays_and_loses_patience() -> None:
 def test_state_restores_the_trace(cut: int) -> None:
     trace = [False, False, True, False, False, False, True, True, False, False, False, True]
     whole = ours(Dynamic(initial=256, interval=3, hysteresis=2), trace)
-    first, second = Dynamic(initial=256, interval=3, hysteresis=2), Dynamic(initial=1, interval=3, hysteresis=2, minimum=1)
+    first, second = (
+        Dynamic(initial=256, interval=3, hysteresis=2),
+        Dynamic(initial=1, interval=3, hysteresis=2, minimum=1),
+    )
     head = ours(first, trace[:cut])
     second.restore(first.state())
     assert head + ours(second, trace[cut:]) == whole
@@ -98,7 +101,13 @@ def test_state_restores_the_trace(cut: int) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: Dynamic(growth=1), lambda: Dynamic(backoff=1), lambda: Dynamic(interval=0), lambda: Dynamic(minimum=1e9), lambda: Static(value=0)],
+    [
+        lambda: Dynamic(growth=1),
+        lambda: Dynamic(backoff=1),
+        lambda: Dynamic(interval=0),
+        lambda: Dynamic(minimum=1e9),
+        lambda: Static(value=0),
+    ],
 )
 def test_settings_out_of_range_are_refused(make: object) -> None:
     with pytest.raises(ConfigError, match="loss scale"):

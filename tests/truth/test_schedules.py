@@ -15,7 +15,9 @@ from danlu.train.schedules.inverse_sqrt import InverseSqrt
 from danlu.train.schedules.linear import Linear
 from danlu.train.schedules.wsd import WarmupStableDecay
 
-transformers = pytest.importorskip("transformers", reason="its schedules are the reference; it comes with the extra test")
+transformers = pytest.importorskip(
+    "transformers", reason="its schedules are the reference; it comes with the extra test"
+)
 
 
 def theirs(make: str, *arguments: int, steps: int = 100) -> list[float]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from danlu.tokenize import train
 from tests.tokenizer_corpus import TEXTS, trained
+
+from danlu.tokenize import train
 
 
 def test_a_character_never_seen_is_spelled_by_its_bytes() -> None:

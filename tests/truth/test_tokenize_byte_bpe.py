@@ -8,11 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.tokenizer_corpus import ENGLISH, corpus, trained
 
 from danlu.core.errors import ConfigError
 from danlu.tokenize import train
 from danlu.tokenize.pieces import read_byte_level
-from tests.tokenizer_corpus import ENGLISH, corpus, trained
 
 
 def test_the_textbook_example(shared: Path) -> None:

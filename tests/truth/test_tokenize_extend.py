@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.tokenizer_corpus import CHINESE, ENGLISH, TEXTS, corpus, trained
 
 from danlu.core.errors import ConfigError, DataError
 from danlu.tokenize import Tokenizer, extend, extend_with, load_tokenizer, tokens_per_character, train
-from tests.tokenizer_corpus import CHINESE, ENGLISH, TEXTS, corpus, trained
 
 NEW = [f"{a}{b}" for a in CHINESE for b in CHINESE] * 3
 

@@ -39,7 +39,12 @@ def test_writes_what_protobuf_reads() -> None:
 
 def test_damage_is_one_sentence(shared: Path, tmp_path: Path) -> None:
     raw = (shared / "tokenizers/sp_test_model.model").read_bytes()
-    for name, content in {"cut": raw[:1000], "text": b"hello world\n" * 9, "empty": b"", "flipped": raw[:9] + b"\xff" * 20}.items():
+    for name, content in {
+        "cut": raw[:1000],
+        "text": b"hello world\n" * 9,
+        "empty": b"",
+        "flipped": raw[:9] + b"\xff" * 20,
+    }.items():
         file = tmp_path / f"{name}.model"
         file.write_bytes(content)
         with pytest.raises(DataError, match=f"{name}.model: .*fetch it again"):

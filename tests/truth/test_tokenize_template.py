@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tokenizer_corpus import trained
 
 from danlu.core.errors import DataError
 from danlu.tokenize import Tokenizer, load_tokenizer
-from tests.tokenizer_corpus import trained
 
 PLAIN = (
     "{% for m in messages %}{% if m.role == 'user' %}[Q]{{ m.content }}[/Q]{% else %} {{ m.content | trim }} {{ eos_token }}"
@@ -130,7 +130,11 @@ def test_thoughts_of_minimind(minimind: Tokenizer) -> None:
     """Its prompt ends in an empty thought; an answer with a thought begins inside it."""
     head = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<think>\n"
     assert spoken(minimind, [user("hi"), said("yo")])[:2] == [(head + "\n</think>\n\n", 0), ("yo<|im_end|>", 1)]
-    for answer in (said("<think>\nwhy\n</think>\n\nyo"), said("yo", reasoning_content="why"), said("yo", thinking="why")):
+    for answer in (
+        said("<think>\nwhy\n</think>\n\nyo"),
+        said("yo", reasoning_content="why"),
+        said("yo", thinking="why"),
+    ):
         assert spoken(minimind, [user("hi"), answer])[:2] == [(head, 0), ("why\n</think>\n\nyo<|im_end|>", 1)]
 
 
@@ -186,7 +190,30 @@ def test_llama_puts_no_space_into_an_answer(shared: Path) -> None:
     )
     llama = load_tokenizer(shared / "tokenizers/llama-spm/pieces.jsonl").with_template(source)
     rendered = llama.template.render([user("hi"), said("hello there"), user("x"), said("ok")])
-    pieces = "<s> ▁[ INST ] ▁hi ▁[ / INST ] ▁hello ▁there </s> ▁[ INST ] ▁x ▁[ / INST ] ▁ok </s>".split()
+    pieces = [
+        "<s>",
+        "▁[",
+        "INST",
+        "]",
+        "▁hi",
+        "▁[",
+        "/",
+        "INST",
+        "]",
+        "▁hello",
+        "▁there",
+        "</s>",
+        "▁[",
+        "INST",
+        "]",
+        "▁x",
+        "▁[",
+        "/",
+        "INST",
+        "]",
+        "▁ok",
+        "</s>",
+    ]
     assert [llama.piece(token) for token in rendered.tokens] == pieces
     assert [llama.piece(t) for t, w in zip(rendered.tokens, rendered.weights, strict=True) if w] == [
         "▁hello", "▁there", "</s>", "▁ok", "</s>",

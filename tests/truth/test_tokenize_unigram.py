@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
 from tests.tokenizer_corpus import trained
 
 pytest.importorskip("sentencepiece", reason="unigram vocabularies are trained by the extra 'sentencepiece'")
@@ -47,4 +46,8 @@ def test_scores_are_multiples_of_the_grid() -> None:
 
 def test_digits_are_apart() -> None:
     tokenizer = trained("unigram")
-    assert [tokenizer.piece_bytes(token).strip() for token in tokenizer.encode("2024") if tokenizer.piece_bytes(token).strip()] == [b"2", b"0", b"2", b"4"]
+    assert [
+        tokenizer.piece_bytes(token).strip()
+        for token in tokenizer.encode("2024")
+        if tokenizer.piece_bytes(token).strip()
+    ] == [b"2", b"0", b"2", b"4"]

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.tokenizer_corpus import ENGLISH, trained
 
 from danlu.core.errors import DataError
 from danlu.tokenize import load_tokenizer
-from tests.tokenizer_corpus import ENGLISH, trained
 
 
 def _bert(folder: Path, pieces: list[str], lower: bool = True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from pathlib import Path
 
 import pytest
 import yaml
@@ -21,7 +20,9 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("sft")
     base = train(write_recipe(folder, **BASE, hooks=["log"]), ["train.steps=30"], out=folder / "base", quiet=True)
     pairs = itertools.islice(itertools.permutations(WORDS, 2), 240)
-    rows = [[{"role": "user", "content": f"say {a} {b}"}, {"role": "assistant", "content": f"{b} {a}"}] for a, b in pairs]
+    rows = [
+        [{"role": "user", "content": f"say {a} {b}"}, {"role": "assistant", "content": f"{b} {a}"}] for a, b in pairs
+    ]
     (folder / "chat.jsonl").write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
     recipe = {
         "base": str(base.folder / "final"),

@@ -74,4 +74,4 @@ def _answer(conversation: Conversation, text: str) -> None:
         print(f"danlu: {error}", end="")
     print()
     if conversation.dropped > dropped:
-        print(f"(the context is full: the oldest {conversation.dropped} turns are forgotten)", file=sys.stderr)
+        print(f"(the context is full; oldest turns forgotten so far: {conversation.dropped})", file=sys.stderr)

@@ -23,7 +23,9 @@ def run(args: argparse.Namespace) -> None:
     done = train(args.recipe, args.changes, out=args.out, resume=not args.fresh, quiet=args.quiet)
     if args.quiet:
         return
-    print(f"steps {done.report['steps']:,}, tokens {done.report['tokens']:,}, tokens/s {done.report['tokens_per_s']:,.0f}")
+    print(
+        f"steps {done.report['steps']:,}, tokens {done.report['tokens']:,}, tokens/s {done.report['tokens_per_s']:,.0f}"
+    )
     if held := done.report["held_out_loss"]:
         print(f"held-out loss {held['before']:.4f} before, {held['after']:.4f} after")
     planned, measured = done.report["planned"], done.report["this_process"]
@@ -32,4 +34,4 @@ def run(args: argparse.Namespace) -> None:
         f"{measured['peak_bytes'] / 2**20:,.0f} MiB measured ({measured['peak_of']})"
     )
     print(f"model    {done.folder / 'final'}\nreport   {done.folder / 'report.json'}, curves.png, metrics.jsonl")
-    print(f"next     danlu generate {done.folder / 'final'} \"…\"")
+    print(f'next     danlu generate {done.folder / "final"} "…"')

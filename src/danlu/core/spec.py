@@ -49,7 +49,8 @@ class Spec:
             for name, value in self.settings.items()
             if isinstance(value, (str, dict, Spec)) and (kind := _registry_of(hints.get(name))) is not None
         }
-        return part(*shapes, **{**self.settings, **nested})
+        plain = {n: _number(hints.get(n), v, f"{where}.{n}") for n, v in self.settings.items() if n not in nested}
+        return part(*shapes, **plain, **nested)
 
     def _part(self, registry: Registry[Any], where: str) -> Any:
         if ":" not in self.use and self.use not in set(registry):
@@ -68,6 +69,17 @@ class Spec:
 def settings_of(part: Any) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of a part: what a recipe may set."""
     return {n: p for n, p in inspect.signature(part).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _number(hint: Any, value: Any, where: str) -> Any:
+    """YAML reads 1e-4 as text: where a number is asked for, it is one."""
+    kinds = typing.get_args(hint) or (hint,)
+    if not isinstance(value, str) or float not in kinds or str in kinds:
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise ConfigError(f"{where}: expected a number, found {value!r}") from None
 
 
 def _registry_of(hint: Any) -> Registry[Any] | None:

@@ -14,7 +14,7 @@ from .prompts import Prompt, Wording, fitted
 from .questions import Question
 from .tasks import Task
 
-QUESTIONS = 32  # scored at once: their requests are sorted by length together
+QUESTIONS = 128  # scored at once: their requests are sorted by length and by what they share
 
 Row = tuple[list[int], list[int]]
 
@@ -150,9 +150,7 @@ class _Asked:
         prompt = fitted(wording, task, shots, question, room, lambda text: len(scorer.encode(text)))
         context, continuations = split(scorer, prompt.text, answers)
         if wording.by == "letter" and len(set(map(tuple, continuations))) < len(answers):
-            raise ConfigError(
-                f"the tokenizer writes several of {answers} with the same tokens; score by 'text' instead"
-            )
+            raise ConfigError(f"the tokenizer writes some of {answers} with the same tokens; score by 'text' instead")
         keep = scorer.context - max(map(len, continuations))
         if keep < 1:
             raise ConfigError(

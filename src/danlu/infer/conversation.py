@@ -33,15 +33,16 @@ class Conversation:
     def say(self, text: str) -> Iterator[str]:
         """The answer piece by piece; what was shown of it is remembered even if the reader stops early.
 
-        Raises: DanluError if the message alone does not fit, before anything is remembered.
+        Raises: DanluError if the message alone does not fit; nothing is remembered of it and nothing forgotten.
         """
         turn = [{"role": "user", "content": text}]
+        before = list(self.turns), self.dropped
         self.turns.append(turn)
         try:
             self._make_room()
             generation = self.local.answering([self.messages], self.settings)
         except Exception:
-            self.turns.remove(turn)
+            self.turns, self.dropped = before
             raise
         return self._answer(turn, iter(generation))
 

@@ -11,7 +11,7 @@ from ..core.ports import Completion, Score
 from ..nn.model import Model
 from ..tokenize import Tokenizer
 from .generation import Generation, encode_prompt
-from .packed import Prepared
+from .packed import Prepared, resting
 from .sampling import Sampling
 from .scoring import Row, log_likelihoods
 
@@ -28,8 +28,8 @@ class Local:
     def __init__(self, model: Model, tokenizer: Tokenizer | None, *, frozen: bool = False) -> None:
         if tokenizer is None:
             raise DanluError("the model directory has no tokenizer; put its tokenizer.json beside config.json")
-        self.model, self.tokenizer = model.eval(), tokenizer
-        self.serving = Prepared(model) if frozen else model
+        self.model, self.tokenizer = resting(model), tokenizer
+        self.serving = Prepared(self.model) if frozen else self.model
 
     # ── Chat ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def chat(self, conversations: Sequence[Messages], **settings: Any) -> list[Completion]:

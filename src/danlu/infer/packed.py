@@ -30,7 +30,7 @@ class Prepared:
     """
 
     def __init__(self, model: Model) -> None:
-        self.model = model
+        self.model = resting(model)
         self.twins: dict[bool, Model] = {}
 
     def serving(self, rows: int, steps: int) -> Model:
@@ -43,6 +43,17 @@ class Prepared:
         return self.twins[several]
 
 
+def resting(model: Model) -> Model:
+    """``model`` if it is at rest; else a twin without dropout that shares every weight: training is not disturbed."""
+    return _twin(model).eval() if model.training else model
+
+
+def _twin(model: Model) -> Model:
+    """New modules around the same parameters and buffers."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)
+
+
 def _gains(model: Model) -> bool:
     weights = [module.weight for module in model.modules() if type(module) is Linear]
     fast = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
@@ -51,8 +62,7 @@ def _gains(model: Model) -> bool:
 
 def packed(model: Model, rows: int) -> Model:
     """A twin that answers the same from copies of the linear maps; ``model`` is left untouched."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, shared)
+    twin = _twin(model)
     names = {module: name for name, module in twin.named_modules(remove_duplicate=False) if type(module) is Linear}
     for group in _groups(twin):
         product = Product(group, rows)

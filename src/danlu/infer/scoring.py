@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..core.errors import DanluError
 from ..core.ports import Score
+from ..nn.caches import CACHES
 from ..nn.layout import Layout
 from ..nn.model import Model
+from .packed import resting
 
 SLOTS = 4096  # tokens a pass, padding included
 LOGITS = 1 << 22  # logits held at once: 16 MiB in fp32
+SHARED = 64  # tokens in common from which rows share a prefix that is read once
+KEYS = 1 << 28  # bytes of keys and values a pass may hold after a shared prefix
 
 Row = tuple[Sequence[int], Sequence[int]]
 Input = tuple[int, ...]
 
 
+class _Pass(NamedTuple):
+    """Inputs that go through the model together; their first ``shared`` tokens are the same and read once."""
+
+    inputs: list[Input]
+    shared: int = 0
+
+
 @torch.inference_mode()
 def log_likelihoods(model: Model, rows: Sequence[Row]) -> list[Score]:
-    """Σ log p(continuation | context) token by token, for (context, continuation) ids; the order of ``rows`` is kept.
+    """log p(continuation | context) token by token, for (context, continuation) ids; the order of ``rows`` is kept.
 
     What is fed is context + continuation less its last token. Rows that feed the same tokens (the letters of one
-    question) are computed once; passes go by falling length, padded at the right, which causal attention never sees.
+    question) are computed once, and so is a long beginning that many share (the shots of one subject). Passes go by
+    falling length, padded at the right, which causal attention never sees.
 
     Raises: DanluError if a row has an empty side, is longer than the model's context, or an id is out of range.
     """
     for number, row in enumerate(rows):
         _check(row, number, model)
+    model = resting(model)
     wanted: dict[Input, list[int]] = {}
     for number, (context, continuation) in enumerate(rows):
         wanted.setdefault((*context, *continuation[:-1]), []).append(number)
+    free = {ids: min(len(rows[number][0]) for number in numbers) - 1 for ids, numbers in wanted.items()}
     scores: dict[int, Score] = {}
-    for inputs in _passes(sorted(wanted, key=len, reverse=True)):
-        asked = [(place, number) for place, ids in enumerate(inputs) for number in wanted[ids]]
-        scores.update(_score(model, inputs, [(place, number, rows[number]) for place, number in asked]))
+    for one in _passes(free, model):
+        asked = [(place, number, rows[number]) for place, ids in enumerate(one.inputs) for number in wanted[ids]]
+        scores.update(_score(model, one, asked))
     return [scores[number] for number in range(len(rows))]
 
 
@@ -56,23 +71,51 @@ def _check(row: Row, number: int, model: Model) -> None:
             )
 
 
-def _passes(inputs: list[Input]) -> Iterator[list[Input]]:
-    """Groups of neighbors in length, at most SLOTS padded tokens each."""
-    group: list[Input] = []
-    for ids in inputs:
-        if group and (len(group) + 1) * len(group[0]) > SLOTS:
-            yield group
-            group = []
-        group.append(ids)
-    if group:
-        yield group
+def _passes(free: Mapping[Input, int], model: Model) -> Iterator[_Pass]:
+    """``free``: of how many first tokens of each input no score is asked."""
+    dims = model.dims
+    token = 2 * dims.layers * dims.kv_heads * dims.head * next(model.parameters()).dtype.itemsize  # bytes
+    families = list(_families(free))
+    alone = _Pass([family.inputs[0] for family in families if len(family.inputs) == 1])
+    for inputs, shared in [*(family for family in families if len(family.inputs) > 1), alone]:
+        group: list[Input] = []
+        for ids in sorted(inputs, key=len, reverse=True):
+            rows, width = len(group) + 1, len(group[0] if group else ids)
+            if group and (rows * (width - shared) > SLOTS or (shared and rows * width * token > KEYS)):
+                yield _Pass(group, shared)
+                group = []
+            group.append(ids)
+        if group:
+            yield _Pass(group, shared)
 
 
-def _score(model: Model, inputs: list[Input], asked: list[tuple[int, int, Row]]) -> Iterator[tuple[int, Score]]:
-    """One pass over ``inputs``; ``asked`` holds (which input, number of the row, the row)."""
-    hidden = model.hidden(*_padded(inputs, next(model.parameters()).device))  # (B, T, M)
+def _families(free: Mapping[Input, int]) -> Iterator[_Pass]:
+    """Inputs in the order of a dictionary, cut where the next one shares too little with those before it."""
+    family: list[Input] = []
+    shared = 0
+    for ids in sorted(free):
+        common = min(_common(family[0], ids), shared, free[ids]) if family else 0
+        if common >= max(SHARED, shared // 2):
+            shared = common
+        else:
+            if family:
+                yield _Pass(family, shared)
+            family, shared = [], free[ids]
+        family.append(ids)
+    if family:
+        yield _Pass(family, shared)
+
+
+def _common(a: Input, b: Input) -> int:
+    """How many first tokens are the same."""
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _score(model: Model, one: _Pass, asked: list[tuple[int, int, Row]]) -> Iterator[tuple[int, Score]]:
+    """``asked`` holds (which input, number of the row, the row)."""
+    hidden = _hidden(model, *one)  # (B, T, M)
     targets = torch.tensor([i for _, _, (_, continuation) in asked for i in continuation], device=hidden.device)
-    places = [(b, len(x) - 1 + t) for b, _, (x, y) in asked for t in range(len(y))]
+    places = [(b, len(x) - 1 + t - one.shared) for b, _, (x, y) in asked for t in range(len(y))]
     states = hidden[[b for b, _ in places], [t for _, t in places]]  # (N, M)
     size = max(LOGITS // model.dims.vocab, 1)
     parts = [_logprobs(model, states[a : a + size], targets[a : a + size]) for a in range(0, len(targets), size)]
@@ -84,11 +127,21 @@ def _score(model: Model, inputs: list[Input], asked: list[tuple[int, int, Row]])
         begin = end
 
 
-def _padded(inputs: list[Input], device: torch.device) -> tuple[Tensor, Layout]:
-    """(B, T), filled up at the right with tokens that no real one can see, hence still ``dense``."""
+def _hidden(model: Model, inputs: list[Input], shared: int) -> Tensor:
+    """States (B, T, M) of what follows the shared beginning.
+
+    Inputs are filled up at the right with tokens that no real one can see: the layout stays plain.
+    """
+    weight = next(model.parameters())
     width = max(map(len, inputs))
-    tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in inputs], device=device)
-    return tokens, Layout.dense(tokens)
+    tokens = torch.tensor([[*ids[shared:], *[0] * (width - len(ids))] for ids in inputs], device=weight.device)
+    if not shared:
+        return model.hidden(tokens, Layout.dense(tokens))
+    cache = CACHES["slab"](model.dims, 1, width, dtype=weight.dtype, device=weight.device)
+    beginning = torch.tensor([inputs[0][:shared]], device=weight.device)
+    model.hidden(beginning, Layout.dense(beginning, cache))
+    cache.select([0] * len(inputs))
+    return model.hidden(tokens, Layout.dense(tokens, cache, shared))
 
 
 def _logprobs(model: Model, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,8 @@ from ..core.files import read_json, sha256, write_json
 from .recipe import LifeRecipe
 from .stages import Figures, Stage
 
+PATHS = ("from", "base", "tokenizer")  # keys of a training recipe that hold a path
+
 
 class LifeFolder:
     """out/<stage>/ holds a stage's files, out/stages/<stage>.json its key and figures, written when it is finished."""
@@ -41,13 +43,14 @@ class LifeFolder:
         """What a path in a recipe means: inside the folder if it begins with a stage's name, else the user's."""
         return self.path / path if self.stage_of(path) else Path(path).expanduser()
 
-    def places(self, value: Any) -> Any:
-        """A tree of settings with every path into a stage's folder written out."""
+    def places(self, value: Any, key: str = "") -> Any:
+        """A training recipe in which every path (``PATHS``) into a stage's folder is written out."""
         if isinstance(value, dict):
-            return {key: self.places(item) for key, item in value.items()}
+            return {name: self.places(item, name) for name, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.places(item) for item in value]
-        return str(self.path / value) if isinstance(value, str) and self.stage_of(value) else value
+        inside = key in PATHS and isinstance(value, str) and self.stage_of(value)
+        return str(self.path / value) if inside else value
 
     def figures(self, name: str) -> Figures:
         """What a finished stage said."""

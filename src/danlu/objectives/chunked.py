@@ -57,7 +57,9 @@ class _Chunked(torch.autograd.Function):
     """Loss and gradient in one pass over chunks; backward only multiplies by what comes from above."""
 
     @staticmethod
-    def forward(ctx: Any, head: Head, hidden: Tensor, targets: Tensor, weight: Tensor, chunk: int, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, head: Head, hidden: Tensor, targets: Tensor, weight: Tensor, chunk: int, *parameters: Tensor
+    ) -> Tensor:
         total = hidden.new_zeros((), dtype=_wide(hidden))
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[1] else None
         sums: list[Tensor | None] = [None] * len(parameters)

@@ -27,7 +27,7 @@ from .amplifiers import check_call, check_filter, check_format, check_operator
 
 SECONDS = 0.5  # processor time of one rendering
 UNITS = 40_000_000  # characters that one rendering may make in all, beside some times what it is given
-ENTRY = 40  # characters that an entry of a list counts for
+ENTRY = 100  # characters that an entry of a list counts for
 LOOK_EVERY = 64  # steps between two looks at the clock
 
 
@@ -222,5 +222,5 @@ def _size(value: Any, limit: int) -> int:
     for item in inner:
         if total > limit:
             break
-        total += _size(item, limit - total)
+        total += len(item) if isinstance(item, str) else _size(item, limit - total)
     return total

@@ -63,8 +63,8 @@ def _unigram(model: SpmModel) -> models.Unigram:
 
 
 def _spoken(model: SpmModel) -> dict[str, float]:
-    """Scores in nine digits: all of a single-precision number, and few enough for every JSON reader."""
-    return {p.text: float(f"{p.score:.9g}") for p in model.pieces if p.type in (NORMAL, USER_DEFINED)}
+    """Scores in 15 digits: more than single precision has, and as many as every JSON reader reads exactly."""
+    return {p.text: float(f"{p.score:.15g}") for p in model.pieces if p.type in (NORMAL, USER_DEFINED)}
 
 
 def _below(model: SpmModel, spoken: Mapping[str, float]) -> float:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import TemplateError, TemplateSyntaxError
+from jinja2.exceptions import SecurityError
 
 from ..core.errors import DanluError, DataError
 from .marked import GUARD, guard
 from .messages import checked, plain_roles
+from .probes import PROBE_ANSWER, Marks, read_marks, role_probes
 from .sandbox import Sandbox
 from .spans import Span, answer_spans
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 Count = Literal["answers", "all", "last"]
 LONGEST_SOURCE = 1_000_000  # characters of a template
-PROBE_USER, PROBE_ANSWER, PROBE_NEXT = "\ue0a1", "\ue0a2", "\ue0a3"  # private characters: no text holds them
 
 Message = Mapping[str, Any]
 
@@ -36,17 +37,8 @@ class Rendered:
     weights: list[float]
 
 
-@dataclass(frozen=True)
-class Marks:
-    """What a template writes around an answer: before it when asked to generate, and the token that ends it.
-
-    ``between``: whether answers that are followed by another turn end in that token too.
-    """
-
-    header: str = ""
-    end: str | None = None
-    gap: str = ""
-    between: bool = False
+class UnsafeTemplate(DataError):
+    """A chat template reached for what it must not, or for more time or memory than any needs."""
 
 
 class Template:
@@ -64,6 +56,7 @@ class Template:
         self._compiled: dict[str, tuple[Sandbox, Any]] = {}
         self._marks: dict[tuple[str, str], Marks] = {}
         self._roles: dict[str, bool] = {}
+        self._unsafe: UnsafeTemplate | None = None
 
     @property
     def sources(self) -> dict[str, str]:
@@ -184,15 +177,19 @@ class Template:
 
     def _writes(self, role: str) -> bool:
         """Whether some conversation shows what the role says; a template that refuses all may speak for itself."""
-        shown = [text for rows in _role_probes(role) if (text := self._try(rows))]
+        shown = [text for rows in role_probes(role) if (text := self._try(rows))]
         return not shown or any(PROBE_ANSWER in text for text in shown)
 
     # ── the template itself ──────────────────────────────────────────────────────────────────────────────────────
     def _run(self, messages: Any, prompt: bool, tools: Any, extras: Mapping[str, Any]) -> str:
+        if self._unsafe is not None:
+            raise self._unsafe
         sandbox, template = self._compile(self._name(tools))
         given = {"messages": messages, "tools": tools or None, "documents": None, "add_generation_prompt": prompt}
         try:
             return sandbox.run(template, {**self._named_tokens, **given, **extras})
+        except SecurityError as error:
+            raise UnsafeTemplate(f"the chat template does what it may not: {error.message}; use another") from None
         except TemplateError as error:
             raise DataError(f"the chat template refuses this conversation: {error.message}") from None
         except Exception as error:  # whatever a template's program runs into
@@ -235,26 +232,17 @@ class Template:
         """What stands around an answer, read off a conversation of private characters."""
         key = (name, repr(sorted(extras.items())) if extras else "")
         if key not in self._marks:
-            self._marks[key] = self._read_marks(extras)
+            self._marks[key] = read_marks(lambda rows, prompt: self._try(rows, prompt, extras), self._special_pattern)
         return self._marks[key]
-
-    def _read_marks(self, extras: Mapping[str, Any]) -> Marks:
-        asked = {"role": "user", "content": PROBE_USER}
-        answer = {"role": "assistant", "content": PROBE_ANSWER}
-        told, open_ = (self._try([asked], prompt, extras) for prompt in (False, True))
-        header = open_[len(told) :] if told and open_.startswith(told) else ""
-        last = self._try([asked, answer], False, extras).partition(PROBE_ANSWER)[2]
-        middle = self._try([asked, answer, {"role": "user", "content": PROBE_NEXT}], False, extras)
-        if (found := self._special_pattern.search(last)) is None:
-            return Marks(header=header)
-        between = self._special_pattern.search(middle.partition(PROBE_ANSWER)[2])
-        return Marks(header, found[0], last[: found.start()], between is not None and between[0] == found[0])
 
     def _try(
         self, messages: list[dict[str, str]], prompt: bool = False, extras: Mapping[str, Any] | None = None
     ) -> str:
         try:
             return self._run(messages, prompt, None, extras or {})
+        except UnsafeTemplate as error:
+            self._unsafe = error  # a template that does this to a conversation of one letter does it to all
+            return ""
         except DataError:
             return ""
 
@@ -294,11 +282,3 @@ def _weight(message: Message) -> float:
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
         raise DataError(f"the weight of a message must be a number of 0 or more, found {weight!r}")
     return float(weight)
-
-
-def _role_probes(role: str) -> list[list[dict[str, str]]]:
-    """Conversations in which a template may let a role speak."""
-    said = {"role": role, "content": PROBE_ANSWER}
-    user = {"role": "user", "content": PROBE_USER}
-    answer = {"role": "assistant", "content": PROBE_NEXT}
-    return [[user, said], [said, user, answer], [said], [user, answer, said], [user, answer, said, answer]]

@@ -155,7 +155,7 @@ class Tokenizer:
 
     def spoken(self, token: int, first: bool) -> bytes:
         """The bytes an id adds to a text, given whether it is the text's first."""
-        if token in self._added or self._joins:
+        if self._joins:
             spoken = self.piece_bytes(token)
             return spoken[1:] if first and self._strips and spoken[:1] == b" " else spoken
         decoder = self.backend.decoder

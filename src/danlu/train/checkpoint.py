@@ -47,7 +47,10 @@ class Checkpoints:
             write_text(draft / "danlu" / "recipe.yaml", self.recipe)
             write_json(draft / "danlu" / "state.json", state.describe(trainer))
             for name, tensors in _parts(trainer).items():
-                save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, draft / "danlu" / f"{name}.safetensors")
+                save_file(
+                    {key: tensor.contiguous() for key, tensor in tensors.items()},
+                    draft / "danlu" / f"{name}.safetensors",
+                )
             seal(draft)
         self._prune()
 

@@ -30,7 +30,9 @@ def draw(lines: list[dict[str, Any]], path: Path) -> bool:
         for key in keys:
             points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
             if points:
-                place.plot(*zip(*points, strict=True), label=NAMES[key], marker="o" if key == "held_out_loss" else "", ms=3)
+                place.plot(
+                    *zip(*points, strict=True), label=NAMES[key], marker="o" if key == "held_out_loss" else "", ms=3
+                )
         place.set_xlabel("step")
         place.grid(alpha=0.3)
         place.legend(loc="best")

@@ -32,7 +32,7 @@ class Folder:
         folder = cls(path, quiet=quiet)
         if not resume:
             folder.clear()
-        if (path / RECIPE).exists():
+        if folder.begun:
             folder._check(recipe)
         else:
             write_text(path / RECIPE, f"# resolved by {_versions()}\n{config.dump(recipe)}")
@@ -48,6 +48,13 @@ class Folder:
     @property
     def final(self) -> Path:
         return self.path / "final"
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to lose: a recipe alone, of a run that ended in an error at once, is not."""
+        metrics = self.path / "metrics.jsonl"
+        trained = self.checkpoints.exists() or self.final.exists() or (metrics.exists() and metrics.stat().st_size > 0)
+        return trained and (self.path / RECIPE).exists()
 
     @property
     def finished(self) -> bool:

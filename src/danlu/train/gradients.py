@@ -25,4 +25,4 @@ def settle(gradients: Sequence[Tensor], divisor: float, norm: float, clip: float
     """
     factor = 1.0 if clip is None else min(1.0, clip / (norm + TINY))
     if (factor := factor / divisor) != 1.0:
-        torch._foreach_mul_(list(gradients), factor)
+        torch._foreach_mul_(list(gradients), factor)  # pyright: ignore[reportPrivateImportUsage]

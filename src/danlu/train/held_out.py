@@ -33,7 +33,9 @@ def measure(trainer: Trainer, rows: Callable[[], Iterable[Record]], bytes_: Tens
                 size += _bytes(part, bytes_)
     trainer.model.train(was_training)
     if not weight:
-        raise ConfigError("nothing is held out to evaluate on; set data.held_out.share, for example 0.05, or strike the hook")
+        raise ConfigError(
+            "nothing is held out to evaluate on; set data.held_out.share, for example 0.05, or strike the hook"
+        )
     found = {"held_out_loss": total / weight}
     return {**found, "bits_per_byte": total / (math.log(2) * size)} if size else found
 

@@ -37,6 +37,7 @@ def _whole_rows(recipe: Recipe, name: str, slots: int) -> int:
     length = recipe.data.pack.length
     if slots < length:
         raise ConfigError(
-            f"train.{name} is {slots} slots, fewer than one row of data.pack.length {length}; raise it to at least {length}"
+            f"train.{name} is {slots} slots, fewer than one row of data.pack.length {length}; "
+            f"raise it to at least {length}"
         )
     return slots // length

@@ -16,27 +16,23 @@ import torch
 
 from .. import data, models
 from ..core import config
-from ..core.errors import ConfigError, ShapeError
-from ..core.files import MANIFEST, atomic_folder, seal, verify
+from ..core.errors import ConfigError
+from ..core.files import atomic_folder, seal, verify
 from ..core.rng import derive
-from ..data import Prepared
 from ..models import Decoder
-from ..objectives import OBJECTIVES
 from ..plan import measuring
-from ..tokenize import Tokenizer, load_tokenizer
+from ..tokenize import Tokenizer
 from . import held_out
 from .blame import blame
 from .checkpoint import Checkpoints
 from .curves import draw
 from .folder import Folder
 from .forecast import fitting
-from .hooks import HOOKS, Hook, Sight
-from .optims import OPTIMS
-from .pieces import rows_a_batch, rows_at_once, steps_of
-from .precisions import PRECISIONS
+from .hooks import Hook, Sight
+from .parts import build, check, hooks, origin
+from .pieces import rows_at_once, steps_of
 from .recipe import Recipe
 from .report import report
-from .schedules import SCHEDULES
 from .speed import flops_a_token, rate_here
 from .trainer import Trainer
 
@@ -85,7 +81,7 @@ class _Work:
 
     def __init__(self, recipe: Recipe, folder: Folder) -> None:
         self.recipe, self.folder = recipe, folder
-        self.hooks = _hooks(recipe)
+        self.hooks = hooks(recipe)
         model, self.tokenizer = origin(recipe)
         check(recipe, model, self.tokenizer)
         self.planned = fitting(recipe, model.recipe)
@@ -155,58 +151,6 @@ class _Work:
             note=self.folder.note,
             rate=partial(rate_here, recipe.train.precision.use, torch.get_num_threads()),
         )
-
-
-def origin(recipe: Recipe) -> tuple[Decoder, Tokenizer]:
-    """The model to train, with fp32 weights, and its tokenizer; raises CheckpointError if the base is damaged."""
-    if recipe.base is None:
-        assert recipe.architecture is not None and recipe.tokenizer is not None
-        tokenizer = load_tokenizer(recipe.tokenizer)
-        return models.build(recipe.architecture, vocab=tokenizer.vocab_size, seed=derive(recipe.seed, "birth")), tokenizer
-    if (Path(recipe.base) / MANIFEST).is_file():
-        verify(recipe.base)
-    model, own = models.load(recipe.base, dtype=torch.float32)
-    tokenizer = load_tokenizer(recipe.tokenizer) if recipe.tokenizer else own
-    if tokenizer is None:
-        raise ConfigError(f"base: {recipe.base} holds no tokenizer; name one with tokenizer: PATH")
-    return model, tokenizer
-
-
-def check(recipe: Recipe, model: Decoder, tokenizer: Tokenizer) -> None:
-    """Raises ShapeError if the tokenizer or the rows do not fit the model."""
-    if tokenizer.vocab_size > model.dims.vocab:
-        raise ShapeError(
-            f"the tokenizer {recipe.tokenizer or recipe.base} has {tokenizer.vocab_size} ids, but the model's embedding has "
-            f"{model.dims.vocab} rows; train with the model's own tokenizer, or grow the model with `danlu tokenizer extend`"
-        )
-    if recipe.data.pack.length > model.dims.context:
-        raise ShapeError(
-            f"data.pack.length is {recipe.data.pack.length}, but the model's context is {model.dims.context} tokens; "
-            f"lower the one or raise the other"
-        )
-
-
-def build(recipe: Recipe, model: Decoder, prepared: Prepared, steps: int) -> Trainer:
-    """The trainer of a recipe, its parts built by name."""
-    settings, length = recipe.train, recipe.data.pack.length
-    model.recompute = settings.recompute == "blocks"
-    return Trainer(
-        model,
-        recipe.objective.build(OBJECTIVES, settings.chunk, where="objective"),
-        data.stream(prepared.train, rows=rows_a_batch(recipe), length=length, seed=derive(recipe.seed, "stream")),
-        recipe.optim.build(OPTIMS, where="optim"),
-        schedule=recipe.schedule.build(SCHEDULES, steps, where="schedule"),
-        precision=settings.precision.build(PRECISIONS, where="train.precision"),
-        micro=rows_at_once(recipe),
-        clip=settings.clip,
-        ramp=settings.ramp,
-        device=settings.device or ("cuda" if torch.cuda.is_available() else "cpu"),
-    )
-
-
-def _hooks(recipe: Recipe) -> list[Hook]:
-    made = [spec.build(HOOKS, where=f"hooks.{number}") for number, spec in enumerate(recipe.hooks)]
-    return sorted(made, key=lambda hook: hook.turn)
 
 
 def _resolved(recipe: Recipe | str | Path, overrides: Sequence[str], out: str | Path | None) -> tuple[Recipe, Path]:

@@ -11,7 +11,7 @@ from ..plan.operations import operations
 
 
 def flops_a_token(architecture: Architecture, length: int) -> float:
-    """FLOPs of a training step over a row of ``length`` tokens, a token: forward and both gradients, causal attention."""
+    """FLOPs that training takes a token, in rows of ``length``: forward and both gradients, causal attention."""
     sizes, dims = parameters(architecture), architecture.dims
     row = operations(
         block_weights=sizes.block_weights * dims.layers,

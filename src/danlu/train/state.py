@@ -20,7 +20,9 @@ def optimizer_tensors(trainer: Trainer) -> dict[str, Tensor]:
     """The optimizer's state as ``parameter:key`` → tensor."""
     names = _names(trainer)
     state = trainer.optimizer.state
-    return {f"{names[id(p)]}:{key}": value for p in state for key, value in state[p].items() if isinstance(value, Tensor)}
+    return {
+        f"{names[id(p)]}:{key}": value for p in state for key, value in state[p].items() if isinstance(value, Tensor)
+    }
 
 
 def restore_optimizer(trainer: Trainer, tensors: dict[str, Tensor], where: str) -> None:

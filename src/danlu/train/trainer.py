@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from ..core.batch import Batch, Record
 from ..core.errors import ConfigError, DanluError
 from ..core.ports import Stream
-from ..nn.model import Model
+from ..models import Decoder
 from ..objectives import Objective
 from . import gradients
 from .hooks import Ask, Hook
 from .numbers import Numbers
 from .optims import Optim
-from .ramp import factor_at
 from .precisions import Precision
 from .precisions.fp32 import Fp32
+from .ramp import factor_at
 from .schedules import Schedule
 from .schedules.constant import Constant
 
@@ -47,7 +47,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Model,
+        model: Decoder,
         objective: Objective,
         stream: Stream,
         optim: Optim,
@@ -128,7 +128,9 @@ class Trainer:
         grads = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         total, weight, summed = torch.stack([sums.pop("total"), sums.pop("weight"), gradients.norm(grads)]).tolist()
         if not weight:
-            raise DanluError(f"step {self.step + 1}: no token of its batches counts; see what `danlu data inspect` shows")
+            raise DanluError(
+                f"step {self.step + 1}: no token of its batches counts; see what `danlu data inspect` shows"
+            )
         norm, lr = summed / (weight * scale), self.optim.lr * self.schedule.factor(self.step + 1)
         stepped = math.isfinite(total) and math.isfinite(norm)
         if stepped:

@@ -10,7 +10,7 @@ from ...core import config
 from ...core.files import write_text
 from ...train import Recipe
 from ...train.forecast import forecast
-from ..folder import LifeFolder
+from ..folder import PATHS, LifeFolder
 from ..jsonl import read_rows
 from ..report.chart import lines
 from ..report.page import code, figure, paragraph, table
@@ -94,7 +94,7 @@ def planned_and_measured(plan: dict[str, Any], report: dict[str, Any]) -> str:
 def _paths(value: Any) -> list[str]:
     """The strings of a recipe that name files: sources, a base, a tokenizer, a validation set."""
     if isinstance(value, dict):
-        named = [value[key] for key in ("from", "base", "tokenizer") if isinstance(value.get(key), str)]
+        named = [value[key] for key in PATHS if isinstance(value.get(key), str)]
         return named + [path for item in value.values() for path in _paths(item)]
     return [path for item in value for path in _paths(item)] if isinstance(value, list) else []
 

@@ -16,7 +16,7 @@ from . import CACHES, KvCache
 class Slab(KvCache):
     """Writes each token into its place in memory set aside at the start and answers views: nothing is allocated.
 
-    k, v: (layers, B, capacity, K, D);  bytes = 2 · layers · B · capacity · K · D · bytes of the dtype
+    k, v: (layers, B, K, capacity, D), so that each head reads one stretch of memory;  bytes = 2 · layers · B · capacity · K · D · bytes of the dtype
     Raises: ShapeError if more than ``capacity`` tokens are stored.
     Source: Pope et al. 2022, arXiv:2211.05102, §2 (the KV cache and its cost).
     Truth:  tests/truth/test_caches.py (a list of rows in plain Python).
@@ -32,7 +32,7 @@ class Slab(KvCache):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(dims, rows, capacity, dtype=dtype, device=device)
-        shape = (dims.layers, rows, capacity, dims.kv_heads, dims.head)
+        shape = (dims.layers, rows, dims.kv_heads, capacity, dims.head)
         self.k, self.v = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
         self.position = torch.zeros(rows, capacity, dtype=torch.long, device=device)
         self.segment = torch.zeros(rows, capacity, dtype=torch.long, device=device)
@@ -51,7 +51,7 @@ class Slab(KvCache):
         if start == max(self.filled):  # the first layer to come so far says for all where the tokens sit
             self._place(start, stop, new)
         self.filled[layer] = stop
-        k, v = self.k[layer], self.v[layer]
+        k, v = self.k[layer].transpose(1, 2), self.v[layer].transpose(1, 2)  # (B, capacity, K, D)
         k[:, start:stop], v[:, start:stop] = new.k, new.v
         return Keys(k[:, :stop], v[:, :stop], *self._places)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -26,7 +27,9 @@ class RmsNorm(Norm):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Rms.apply(x, self.weight, self.eps) if torch.is_grad_enabled() else _scaled(x, self.weight, self.eps)[0]
+        if torch.is_grad_enabled():
+            return _Rms.apply(x, self.weight, self.eps)
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 def _scaled(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:

@@ -39,21 +39,18 @@ class Rope(Position):
         return _Rotate.apply(x, cos, sin) if x.requires_grad else _rotated(x, cos, sin)
 
     def _turns(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        """cos, sin: (B, T, 1, D/2), with B = 1 where all rows stand at the same positions."""
+        """cos twice, -sin and sin: (B, T, 1, D), with B = 1 where all rows stand at the same positions."""
         position = layout.position[:1] if layout.plain else layout.position
         if self.waves.device != position.device:
             self.waves = self.waves.to(position.device)
         angle = position[..., None, None].float() * self.waves
-        return angle.cos().mul_(self.gain), angle.sin().mul_(self.gain)
+        cos, sin = angle.cos().mul_(self.gain), angle.sin().mul_(self.gain)
+        return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    out = torch.empty_like(x)
-    a, b = x.chunk(2, -1)
-    first, second = out.chunk(2, -1)
-    torch.mul(a, cos, out=first).addcmul_(b, sin, value=-1)
-    torch.mul(b, cos, out=second).addcmul_(a, sin)
-    return out
+    """Each half of a head times cos, plus the other half times sin, signed."""
+    return (x * cos).addcmul_(x.roll(x.shape[-1] // 2, -1), sin).to(x.dtype)
 
 
 class _Rotate(Function):

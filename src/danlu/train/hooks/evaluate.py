@@ -40,4 +40,6 @@ class Evaluate(Hook):
     def _measure(self, step: int) -> None:
         found = self.sight.evaluate()
         self.sight.record({"step": step, **found})
-        self.sight.note(f"step {step}: " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items()))
+        self.sight.note(
+            f"step {step}: " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items())
+        )

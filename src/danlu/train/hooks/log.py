@@ -12,7 +12,7 @@ from . import HOOKS, Ask, Hook, Sight, due
 
 @HOOKS.add("log")
 class Log(Hook):
-    """Appends a line to metrics.jsonl every ``every`` steps, and moves a bar with loss, tokens a second, MFU, time left.
+    """Appends a line to metrics.jsonl every ``every`` steps, and moves a bar with loss, tokens/s, MFU and time left.
 
     mfu = FLOPs of the step's real tokens / seconds / FLOP/s that this machine reaches in a matrix product.
 

@@ -29,7 +29,12 @@ class Rescue(Hook):
     hears_faults = True
 
     def __init__(
-        self, *, when_loss_exceeds: float = 3.0, when_norm_exceeds: float | None = None, window: int = 20, retries: int = 3
+        self,
+        *,
+        when_loss_exceeds: float = 3.0,
+        when_norm_exceeds: float | None = None,
+        window: int = 20,
+        retries: int = 3,
     ) -> None:
         if not float(when_loss_exceeds) > 1 or window < 1 or retries < 1:
             raise ConfigError("hook rescue: when_loss_exceeds is above 1, window and retries are at least 1")
@@ -58,7 +63,9 @@ class Rescue(Hook):
         """The means are those of the steps that the run now stands on."""
         for kept, name in ((self.losses, "loss"), (self.norms, "norm")):
             kept.clear()
-            kept.extend(line[name] for line in self.sight.recorded() if line["step"] <= step and line.get(name) is not None)
+            kept.extend(
+                line[name] for line in self.sight.recorded() if line["step"] <= step and line.get(name) is not None
+            )
 
     def _fault(self, numbers: Numbers) -> str:
         if not numbers.finite:

@@ -35,7 +35,10 @@ def groups(parameters: Named, weight_decay: float) -> list[dict[str, object]]:
 
 def fusable(parameters: Named) -> bool:
     """Whether torch's fused kernels take all of them: floating point, on a device that has such kernels."""
-    return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") and p.dtype is not torch.float16 for _, p in parameters)
+    return all(
+        p.is_floating_point() and p.device.type in ("cpu", "cuda") and p.dtype is not torch.float16
+        for _, p in parameters
+    )
 
 
 OPTIMS: Registry[type[Optim]] = Registry("optimizer", Optim, __name__)

@@ -40,5 +40,10 @@ class AdamW(Optim):
         parameters = list(parameters)
         fused = fusable(parameters)
         return torch.optim.AdamW(
-            groups(parameters, self.weight_decay), self.lr, self.betas, self.eps, fused=fused, foreach=None if fused else True
+            groups(parameters, self.weight_decay),
+            self.lr,
+            self.betas,
+            self.eps,
+            fused=fused,
+            foreach=None if fused else True,
         )

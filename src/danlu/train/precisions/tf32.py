@@ -20,7 +20,7 @@ class Tf32(Precision):
 
     @contextmanager
     def around_run(self) -> Iterator[None]:
-        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
         before = products.fp32_precision, convolutions.fp32_precision
         products.fp32_precision = convolutions.fp32_precision = "tf32"
         try:

@@ -22,7 +22,9 @@ class InverseSqrt(Schedule):
     def __init__(self, steps: int, *, warmup: float = 0.03) -> None:
         super().__init__(steps, warmup, 0.0)
         if not self.warmup:
-            raise ConfigError(f"schedule inverse_sqrt: warmup must be at least one step, found {warmup} of {steps} steps")
+            raise ConfigError(
+                f"schedule inverse_sqrt: warmup must be at least one step, found {warmup} of {steps} steps"
+            )
 
     def after(self, step: int) -> float:
         return math.sqrt(self.warmup / step)

@@ -31,10 +31,17 @@ class Dynamic(Scale):
         minimum: float = 2.0**-14,
     ) -> None:
         if not (float(growth) > 1 and 0 < float(backoff) < 1):
-            raise ConfigError(f"loss scale dynamic: growth must be above 1 and backoff in (0, 1), found {growth}, {backoff}")
+            raise ConfigError(
+                f"loss scale dynamic: growth must be above 1 and backoff in (0, 1), found {growth}, {backoff}"
+            )
         if interval < 1 or hysteresis < 1 or not 0 < float(minimum) <= float(initial):
             raise ConfigError("loss scale dynamic: interval and hysteresis are at least 1, and 0 < minimum <= initial")
-        self.value, self.growth, self.backoff, self.minimum = float(initial), float(growth), float(backoff), float(minimum)
+        self.value, self.growth, self.backoff, self.minimum = (
+            float(initial),
+            float(growth),
+            float(backoff),
+            float(minimum),
+        )
         self.interval, self.hysteresis = interval, hysteresis
         self.streak, self.forgiven = 0, hysteresis
 

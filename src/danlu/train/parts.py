@@ -1,0 +1,81 @@
+"""A recipe's parts, built by name: the model it begins from, its tokenizer, the trainer and the hooks."""
+
+from __future__ import annotations
+
+import torch
+
+from .. import data, models
+from ..core.errors import ConfigError, ShapeError
+from ..core.files import MANIFEST, verify
+from ..core.rng import derive
+from ..data import Prepared
+from ..models import Decoder
+from ..models.hub import located
+from ..objectives import OBJECTIVES
+from ..tokenize import Tokenizer, load_tokenizer
+from .hooks import HOOKS, Hook
+from .optims import OPTIMS
+from .pieces import rows_a_batch, rows_at_once
+from .precisions import PRECISIONS
+from .recipe import Recipe
+from .schedules import SCHEDULES
+from .trainer import Trainer
+
+
+def origin(recipe: Recipe) -> tuple[Decoder, Tokenizer]:
+    """The model to train, with fp32 weights, and its tokenizer; raises CheckpointError if the base is damaged."""
+    if recipe.base is not None:
+        return _continued(recipe.base, recipe.tokenizer)
+    assert recipe.architecture is not None
+    assert recipe.tokenizer is not None
+    tokenizer = load_tokenizer(recipe.tokenizer)
+    birth = derive(recipe.seed, "birth")
+    return models.build(recipe.architecture, vocab=tokenizer.vocab_size, seed=birth), tokenizer
+
+
+def _continued(base: str, tokenizer: str | None) -> tuple[Decoder, Tokenizer]:
+    if ((folder := located(base)) / MANIFEST).is_file():
+        verify(folder)
+    model, own = models.load(folder, dtype=torch.float32)
+    chosen = load_tokenizer(tokenizer) if tokenizer else own
+    if chosen is None:
+        raise ConfigError(f"base: {base} holds no tokenizer; name one with tokenizer: PATH")
+    return model, chosen
+
+
+def check(recipe: Recipe, model: Decoder, tokenizer: Tokenizer) -> None:
+    """Raises ShapeError if the tokenizer or the rows do not fit the model."""
+    if tokenizer.vocab_size > model.dims.vocab:
+        raise ShapeError(
+            f"the tokenizer {recipe.tokenizer or recipe.base} has {tokenizer.vocab_size} ids, but the model's "
+            f"embedding has {model.dims.vocab} rows; train with the model's own tokenizer, or grow the model with "
+            "`danlu tokenizer extend`"
+        )
+    if recipe.data.pack.length > model.dims.context:
+        raise ShapeError(
+            f"data.pack.length is {recipe.data.pack.length}, but the model's context is {model.dims.context} tokens; "
+            "lower the one or raise the other"
+        )
+
+
+def build(recipe: Recipe, model: Decoder, prepared: Prepared, steps: int) -> Trainer:
+    """The trainer of a recipe, its parts built by name."""
+    settings, length = recipe.train, recipe.data.pack.length
+    model.recompute = settings.recompute == "blocks"
+    return Trainer(
+        model,
+        recipe.objective.build(OBJECTIVES, settings.chunk, where="objective"),
+        data.stream(prepared.train, rows=rows_a_batch(recipe), length=length, seed=derive(recipe.seed, "stream")),
+        recipe.optim.build(OPTIMS, where="optim"),
+        schedule=recipe.schedule.build(SCHEDULES, steps, where="schedule"),
+        precision=settings.precision.build(PRECISIONS, where="train.precision"),
+        micro=rows_at_once(recipe),
+        clip=settings.clip,
+        ramp=settings.ramp,
+        device=settings.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+    )
+
+
+def hooks(recipe: Recipe) -> list[Hook]:
+    made = [spec.build(HOOKS, where=f"hooks.{number}") for number, spec in enumerate(recipe.hooks)]
+    return sorted(made, key=lambda hook: hook.turn)
