@@ -1,6 +1,6 @@
 """Preparing training data against datasets.map with the same tokenizer: rows a second, peak memory of all processes.
 
-Ours reads, tokenizes with a weight per token, packs and seals the store; the peer reads and tokenizes, a process a core.
+Ours reads, tokenizes with a weight per token, packs and seals; the peer reads and tokenizes, a process a core.
 """
 
 from __future__ import annotations

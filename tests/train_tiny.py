@@ -14,7 +14,25 @@ from danlu.core.rng import Rng
 from danlu.core.spec import Spec
 from danlu.models import Decoder, build
 
-WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "asks", "why", "one", "two", "three", "four", "five", "six", "seven"]
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "lazy",
+    "dog",
+    "asks",
+    "why",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+]
 LLAMA = {"use": "llama", "model": 32, "layers": 2, "heads": 4, "context": 64}
 
 

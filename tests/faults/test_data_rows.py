@@ -159,6 +159,16 @@ def test_a_line_of_50_megabytes_is_prepared_in_bounded_memory(tmp_path: Path, to
     assert kib >> 10 < 700
 
 
+def test_an_id_beyond_the_vocabulary_is_noticed_while_preparing(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(GOOD)
+    broken = make_tokenizer(tmp_path / "broken")
+    vars(broken)["vocab_size"] = 50  # what a vocabulary file that lost its end would say
+    recipe = DataRecipe(parts=[Source(from_=str(path))], pack=Pack(length=32), cache=str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=r"a\.jsonl: the tokenizer gave the id \d+ beyond its vocabulary of 50"):
+        build(recipe, broken, quiet=True)
+
+
 def test_a_text_without_a_single_space_is_cut_all_the_same(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = tmp_path / "a.txt"
     path.write_text("x" * 3_000_000)

@@ -91,9 +91,10 @@ def test_it_reaches_nothing(source: str) -> None:
     """Refused, or nothing where the secret would stand: Jinja's undefined."""
     template = trained("byte_bpe").with_template("{{ messages[0].role }}{{ messages[0].content }}" + source).template
     try:
-        assert template.text(MESSAGES) == "userhi"
+        shown = template.text(MESSAGES)
     except DataError as error:
-        assert "chat template" in str(error)
+        shown = "userhi" if "the chat template" in str(error) else str(error)
+    assert shown == "userhi"
 
 
 def test_one_rendering_stays_within_a_second() -> None:

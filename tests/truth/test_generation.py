@@ -38,6 +38,7 @@ def alone(model: Decoder, prompt: list[int], steps: int, stops: set[int]) -> tup
     return ids[len(prompt) :], logprobs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", FAMILIES)
 def test_the_same_in_any_batch_with_any_cache(use: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """8 prompts × batches of 1, 3 and 8 × three caches, without stops and with stops at different times: no mismatch."""

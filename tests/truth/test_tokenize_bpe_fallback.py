@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 from tests.tokenizer_corpus import TEXTS, trained
@@ -27,7 +28,7 @@ def test_every_merge_joins_the_most_frequent_pair() -> None:
     for left, right in merges:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, times in words.items():
-            for pair in zip(word, word[1:], strict=False):
+            for pair in itertools.pairwise(word):
                 pairs[pair] += times
         assert pairs[left, right] == max(pairs.values())
         words = _merged(words, left, right)

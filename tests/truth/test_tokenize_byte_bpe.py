@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -34,7 +35,7 @@ def test_every_merge_joins_the_most_frequent_pair() -> None:
     for left, right in _merges(tokenizer):
         pairs = Counter()
         for word, times in words.items():
-            for pair in zip(word, word[1:], strict=False):
+            for pair in itertools.pairwise(word):
                 pairs[pair] += times
         assert pairs[left, right] == max(pairs.values()) >= 2
         words = Counter({_joined(word, left, right): times for word, times in words.items()})
@@ -46,7 +47,7 @@ def test_encoding_applies_the_merges_in_their_order() -> None:
     for word in (" lighthouse", "灯塔的看守人", " evening", "returning"):
         parts = [bytes([b]) for b in word.encode()]
         while True:
-            pairs = [p for p in zip(parts, parts[1:], strict=False) if p in ranks]
+            pairs = [p for p in itertools.pairwise(parts) if p in ranks]
             if not pairs:
                 break
             parts = list(_joined(tuple(parts), *min(pairs, key=ranks.__getitem__)))

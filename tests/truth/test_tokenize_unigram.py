@@ -23,7 +23,7 @@ def test_the_spelling_is_the_best_of_all() -> None:
     tokenizer = trained("unigram")
     first = tokenizer.id("<0xFF>") + 1
     vocab = tokenizer.description["model"]["vocab"]
-    scores = {text: score for text, score in vocab[first:]}
+    scores = dict(vocab[first:])
     for word in (" evening", " lighthouse", " letter", "每天晚上", "模型越大", " the", " there"):
         spelled = word.replace(" ", "▁")
         ids = tokenizer.encode(word)

@@ -9,6 +9,7 @@ import torch
 
 from ..core.batch import Batch
 from ..core.errors import CheckpointError, DataError
+from ..core.rng import derive
 from .rows import NO_EPOCH, Cells, Rows
 from .stock import Stock
 
@@ -93,7 +94,7 @@ class _Cursor:
     """Where a stream is in one source."""
 
     def __init__(self, part: Rows, share: float, seed: int, number: int) -> None:
-        self.part, self.share, self.seed, self.number = part, share, seed + number, number
+        self.part, self.share, self.seed = part, share, derive(seed, "source", number)
         self.epoch, self.place, self.taken = 0, 0, 0
         self.forget()
 

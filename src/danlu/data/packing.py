@@ -14,6 +14,7 @@ from ..core.errors import ConfigError
 from ..core.files import atomic_folder, seal
 from ..core.progress import bar
 from ..core.rng import derive
+from .locks import locked
 from .permutation import permuted
 from .shards import check
 from .store import Documents, mapped
@@ -72,10 +73,11 @@ def plan(documents: Documents, length: int, seed: int, quiet: bool = True) -> Pl
     """The plan of a side's documents in a shuffled order, made once and kept beside the store."""
     name = f"{documents.side} {documents.digest} {length} {seed}"
     folder = documents.folder / f"plan-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-    if folder.is_dir():
-        check(folder)
-    else:
-        _write(folder, documents, length, seed, quiet)
+    with locked(documents.folder):
+        if folder.is_dir():
+            check(folder)
+        else:
+            _write(folder, documents, length, seed, quiet)
     arrays = (mapped(folder / f"{name}.bin", np.int64) for name in ("documents", "starts", "filled"))
     return Plan(*arrays)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..core.rng import derive
 from .packing import Plan, plan
 from .recipe import Pack
 from .store import Documents
@@ -73,7 +74,7 @@ class Stock:
         made: list[tuple[Part, Rows]] = []
         for number, part in enumerate(part for part in self.parts if part.documents.tokens > 1):
             if self.pack.rows == "windows":
-                made.append((part, Windows(part.documents, length, self.seed + number)))
+                made.append((part, Windows(part.documents, length, derive(self.seed, "source", number))))
             else:
                 made.append((part, Packed(part.documents, self.plan(part, length))))
         if any(part.share is None for part, _ in made):

@@ -15,6 +15,7 @@ from ..core.progress import Bar, bar
 from .chunks import Chunk, Job, Result, chunked
 from .encoding import Encoder
 from .formats import FORMATS
+from .locks import locked
 from .opening import opened
 from .pool import results, workers_for
 from .reading import form_of, rows_of
@@ -58,7 +59,7 @@ class Tokenizing:
         made_from = self._made_from(located, held_out)
         folder = Path(self.recipe.cache).expanduser() / _key(made_from)
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with locked(folder):
             cached = is_whole(folder)
             if not cached:
                 self._make(folder, located, held_out, made_from)
@@ -152,16 +153,3 @@ def _told(every: Iterator[Result], progress: Bar, read: int) -> Iterator[Result]
 
 def _key(made_from: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process makes a store; others wait and then find it whole."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield
-        return
-    with open(folder / ".lock", "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..core.errors import unknown
 from ..nn.caches import CACHES
-from ..nn.layout import Layout
+from ..nn.layout import Layout, Span
+from ..nn.model import Model
 from .packed import Prepared
 
 NONE = "none"  # no cache: every step reads all tokens again, the yardstick of the others
@@ -39,7 +40,6 @@ class Runner:
         self.plain = all(len(ids) == width for ids in prompts)
         pads = [width - len(ids) for ids in prompts]
         tokens = torch.tensor([[0] * n + list(ids) for n, ids in zip(pads, prompts, strict=True)], device=self.device)
-        self.width, self.spans = width, tuple((row, n, width) for row, n in enumerate(pads))
         before = torch.tensor(pads, device=self.device)[:, None]  # (B, 1)
         column = torch.arange(width, device=self.device)
         self.segment = (column >= before).long()  # (B, T)
@@ -47,11 +47,10 @@ class Runner:
         self.cache = None
         if self.cache_name == NONE:
             self.tokens = tokens
-            return self._feed(tokens, self.position, self.segment)
-        self.cache = CACHES[self.cache_name](
-            self.model.dims, len(prompts), width + limit - 1, dtype=self.dtype, device=self.device
-        )
-        return self._prefill(tokens)
+        else:
+            shape = self.model.dims, len(prompts), width + limit - 1
+            self.cache = CACHES[self.cache_name](*shape, dtype=self.dtype, device=self.device)
+        return self._prefill(tokens, tuple((row, pad, width) for row, pad in enumerate(pads)))
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
@@ -60,11 +59,11 @@ class Runner:
         segment = torch.ones_like(position)
         if self.cache is not None:
             self.position = position
-            return self._feed(tokens, position, segment)
+            return self._feed(self.ready, tokens, Layout(position, segment, self.cache, plain=self.plain))
         self.tokens = torch.cat([self.tokens, tokens], 1)
         self.position = torch.cat([self.position, position], 1)
         self.segment = torch.cat([self.segment, segment], 1)
-        return self._feed(self.tokens, self.position, self.segment)
+        return self._feed(self.ready, self.tokens, Layout(self.position, self.segment, plain=self.plain))
 
     @torch.inference_mode()
     def keep(self, rows: list[int]) -> None:
@@ -75,17 +74,17 @@ class Runner:
         else:
             self.tokens = self.tokens[rows]
 
-    def _prefill(self, tokens: Tensor) -> Tensor:
-        """In pieces of columns, so that memory does not grow with rows · length."""
-        size = max(PREFILL // len(tokens), 1)
+    def _prefill(self, tokens: Tensor, spans: tuple[Span, ...]) -> Tensor:
+        """By the model as it is, made for many tokens; in pieces, so that memory does not grow with rows · length."""
+        rows, width = tokens.shape
+        size = width if self.cache is None else max(PREFILL // rows, 1)
         logits = tokens.new_empty(0)
-        for a in range(0, tokens.shape[1], size):
+        for a in range(0, width, size):
             piece = slice(a, a + size)
-            logits = self._feed(tokens[:, piece], self.position[:, piece], self.segment[:, piece])
+            place = self.position[:, piece], self.segment[:, piece]
+            layout = Layout(*place, self.cache, spans if size >= width else None, self.plain)
+            logits = self._feed(self.model, tokens[:, piece], layout)
         return logits
 
-    def _feed(self, tokens: Tensor, position: Tensor, segment: Tensor) -> Tensor:
-        spans = self.spans if position.shape[1] == self.width else None
-        layout = Layout(position, segment, self.cache, spans, self.plain)
-        hidden = self.ready.hidden(tokens, layout)  # (B, T, M)
-        return self.ready.head(hidden[:, -1]).float()  # (B, V)
+    def _feed(self, model: Model, tokens: Tensor, layout: Layout) -> Tensor:
+        return model.head(model.hidden(tokens, layout)[:, -1]).float()  # (B, V)

@@ -25,22 +25,26 @@ class Marked:
         special = [token for token in description["added_tokens"] if token["content"] and _apart(token, description)]
         self._ids = {token["content"]: token["id"] for token in special}
         self._split = re.compile(_pattern(special)) if special else None
-        self._backend = backend if any(t["normalized"] or t["single_word"] for t in special) else None
+        whole = any(t["normalized"] or t["single_word"] for t in special)
+        self._whole = Reference(backend) if whole else None
         self._engine = engine
         self._bare = engine if (bare := _bare(description)) is None else Reference(bare)
         self._only_first = _prefixes_only_the_first(description)
 
     def encode(self, text: str, *, continues: bool = False) -> list[int]:
-        if self._backend is not None and not continues and GUARD not in text:
-            return self._backend.encode(text, add_special_tokens=False).ids
+        if self._whole is not None and not continues and GUARD not in text:
+            return self._whole.encode(text)
         out: list[int] = []
         at = 0
         for match in self._split.finditer(text) if self._split else ():
             self._plain(text[at : match.start()], continues if at == 0 else self._only_first, out)
-            out.append(self._ids[match[match.lastgroup or 0]])
+            out.append(self._id(match[0]))
             at = match.end()
         self._plain(text[at:], continues if at == 0 else self._only_first, out)
         return out
+
+    def _id(self, found: str) -> int:
+        return self._ids[found] if found in self._ids else self._ids[found.strip()]
 
     def _plain(self, text: str, bare: bool, out: list[int]) -> None:
         if text:
@@ -62,8 +66,7 @@ def _pattern(special: list[dict[str, Any]]) -> str:
     """The special tokens, longest first; those that swallow the spaces beside them do so."""
     longest = sorted(special, key=lambda token: -len(token["content"]))
     parts = [
-        (r"\s*" if t["lstrip"] else "") + f"(?P<t{n}>{re.escape(t['content'])})" + (r"\s*" if t["rstrip"] else "")
-        for n, t in enumerate(longest)
+        (r"\s*" if t["lstrip"] else "") + re.escape(t["content"]) + (r"\s*" if t["rstrip"] else "") for t in longest
     ]
     return "|".join(parts)
 

@@ -73,7 +73,7 @@ class Skeletons:
         self._special = re.compile("|".join(map(re.escape, [*special, GUARD])))
         marked = tokenizer._marked
         plain = not any(t["lstrip"] or t["rstrip"] for t in tokenizer.description["added_tokens"])
-        self.usable = self.template.exists and marked._backend is None and plain
+        self.usable = self.template.exists and marked._whole is None and plain
 
     def render(
         self, conversations: Sequence[Sequence[Mapping[str, Any]]]
@@ -175,7 +175,7 @@ class Skeletons:
         bare, at = continues, 0
         for match in marked._split.finditer(piece) if marked._split else ():
             self._add_words(steps, piece[at : match.start()], bare, weight)
-            steps.append(Ids([marked._ids[match[match.lastgroup or 0]]], weight))
+            steps.append(Ids([marked._id(match[0])], weight))
             bare, at = marked._only_first, match.end()
         self._add_words(steps, piece[at:], bare, weight)
 

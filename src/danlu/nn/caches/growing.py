@@ -18,7 +18,7 @@ class Growing(KvCache):
 
     keys_n = [keys_(n-1); new],  (B, S + T, K, D)
     Source: Shazeer 2019, arXiv:1911.02150, §2.4 (incremental inference).
-    Truth:  tests/truth/test_caches.py (a list of rows in plain Python).
+    Truth:  tests/truth/test_kv_caches.py (a list of rows in plain Python).
     """
 
     def __init__(self, *shapes: Any, **settings: Any) -> None:

@@ -19,7 +19,7 @@ class Slab(KvCache):
     k, v: (layers, B, K, capacity, D), so that each head reads one stretch of memory;  bytes = 2 · layers · B · capacity · K · D · bytes of the dtype
     Raises: ShapeError if more than ``capacity`` tokens are stored.
     Source: Pope et al. 2022, arXiv:2211.05102, §2 (the KV cache and its cost).
-    Truth:  tests/truth/test_caches.py (a list of rows in plain Python).
+    Truth:  tests/truth/test_kv_caches.py (a list of rows in plain Python).
     """
 
     def __init__(

@@ -13,7 +13,7 @@ class GeGlu(GatedFfn):
 
     y = W_down (gelu(W_gate x) · W_up x)
     Source: Shazeer 2020, arXiv:2002.05202, eq. 6.
-    Truth:  tests/truth/test_ffns.py (math.erf and math.tanh; gradient by finite differences).
+    Truth:  tests/truth/test_ffn_formulas.py (math.erf and math.tanh; gradient by finite differences).
     """
 
     def __init__(self, dims: Dims, *, bias: bool = False, tanh: bool = False) -> None:

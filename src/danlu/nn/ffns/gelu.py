@@ -17,7 +17,7 @@ class Gelu(Ffn):
 
     y = W_down (h Φ(h)),  h = W_up x;  with ``tanh``: Φ(h) ≈ (1 + tanh(√(2/π) (h + 0.044715 h³))) / 2
     Source: Hendrycks, Gimpel 2016, arXiv:1606.08415, §2.
-    Truth:  tests/truth/test_ffns.py (math.erf and math.tanh; gradient by finite differences).
+    Truth:  tests/truth/test_ffn_formulas.py (math.erf and math.tanh; gradient by finite differences).
     """
 
     def __init__(self, dims: Dims, *, bias: bool = False, tanh: bool = False) -> None:

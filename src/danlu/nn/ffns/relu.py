@@ -15,7 +15,7 @@ class Relu(Ffn):
 
     y = W_down max(0, W_up x)
     Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 2.
-    Truth:  tests/truth/test_ffns.py (the formula in float64; gradient by finite differences).
+    Truth:  tests/truth/test_ffn_formulas.py (the formula in float64; gradient by finite differences).
     """
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:

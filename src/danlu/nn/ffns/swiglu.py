@@ -12,7 +12,7 @@ class SwiGlu(GatedFfn):
 
     y = W_down (silu(W_gate x) · W_up x)
     Source: Shazeer 2020, arXiv:2002.05202, eq. 6.
-    Truth:  tests/truth/test_ffns.py (the formula in float64; gradient by finite differences).
+    Truth:  tests/truth/test_ffn_formulas.py (the formula in float64; gradient by finite differences).
     """
 
     activation = SILU

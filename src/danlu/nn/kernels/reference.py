@@ -16,7 +16,7 @@ class Reference(Kernel):
 
     out = softmax(q kᵀ / sqrt(D), over allowed keys) v;  scores (B, H, T, S) in float32
     Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
-    Truth:  tests/truth/test_kernels.py (a loop over queries and keys in Python floats).
+    Truth:  tests/truth/test_attention_kernels.py (a loop over queries and keys in Python floats).
     """
 
     def refuses(self, ask: Ask) -> str | None:

@@ -23,7 +23,7 @@ class Sdpa(Kernel):
     Plain rows are causal by a flag, a single new token looks at all keys, packed rows on the host are served one
     document at a time; everything else gets a mask of booleans, made once a call.
     Source: Dao et al. 2022, arXiv:2205.14135, algorithm 1 (the algorithm behind torch's kernel).
-    Truth:  tests/truth/test_kernels.py (a loop over queries and keys in Python floats).
+    Truth:  tests/truth/test_attention_kernels.py (a loop over queries and keys in Python floats).
     """
 
     def refuses(self, ask: Ask) -> str | None:

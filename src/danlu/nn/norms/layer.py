@@ -16,7 +16,7 @@ class LayerNorm(Norm):
 
     y = (x - mean(x)) / sqrt(var(x) + eps) · w + b,  over the last axis; the variance is the biased one.
     Source: Ba et al. 2016, arXiv:1607.06450, eq. 4.
-    Truth:  tests/truth/test_norms.py (the formula in float64; gradient by finite differences).
+    Truth:  tests/truth/test_norm_formulas.py (the formula in float64; gradient by finite differences).
     """
 
     def __init__(self, size: int, *, eps: float = 1e-5) -> None:

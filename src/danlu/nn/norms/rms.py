@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -19,7 +18,7 @@ class RmsNorm(Norm):
 
     y = x / sqrt(mean(x²) + eps) · w,  over the last axis.
     Source: Zhang, Sennrich 2019, arXiv:1910.07467, eq. 4.
-    Truth:  tests/truth/test_norms.py (the formula in float64; gradient by finite differences).
+    Truth:  tests/truth/test_norm_formulas.py (the formula in float64; gradient by finite differences).
     """
 
     def __init__(self, size: int, *, eps: float = 1e-6) -> None:
@@ -29,13 +28,13 @@ class RmsNorm(Norm):
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             return _Rms.apply(x, self.weight, self.eps)
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return _scaled(x, self.weight, self.eps)[0]
 
 
 def _scaled(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """y in the dtype of x, and 1 / rms (…, 1)."""
-    rstd = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-    rstd = rstd.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+    rstd = torch.rsub(length.square_(), eps, alpha=-1 / x.shape[-1]).rsqrt_()  # eps + length² / size
     return (x * rstd).mul_(weight).to(x.dtype), rstd
 
 

@@ -18,7 +18,7 @@ class Learned(Position):
     x_t + P[t],  P: (context, M)
     Raises: ShapeError if a position on the host lies beyond the table.
     Source: Gehring et al. 2017, arXiv:1705.03122, §3.1; Radford et al. 2019 (GPT-2).
-    Truth:  tests/truth/test_positions.py (the table's row comes out where it should).
+    Truth:  tests/truth/test_position_encodings.py (the table's row comes out where it should).
     """
 
     def __init__(self, dims: Dims) -> None:

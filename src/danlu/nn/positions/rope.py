@@ -25,7 +25,7 @@ class Rope(Position):
     multiplies both.  x: (B, T, H, D); positions in tokens, angles in radians, computed in float32.
     Raises: ConfigError if the head size is odd.
     Source: Su et al. 2021, arXiv:2104.09864, eq. 34 (pairs as in GPT-NeoX and LLaMA's Hugging Face weights).
-    Truth:  tests/truth/test_positions.py (complex multiplication; scores depend on distance only).
+    Truth:  tests/truth/test_position_encodings.py (complex multiplication; scores depend on distance only).
     """
 
     def __init__(self, dims: Dims, *, base: float = 10_000.0, scaling: Scaling | None = None) -> None:

@@ -18,7 +18,7 @@ class Sinusoidal(Position):
     P[t, 2i] = sin(t / base^(2i / M)),  P[t, 2i + 1] = cos(t / base^(2i / M))
     Raises: ConfigError if the model's width is odd.
     Source: Vaswani et al. 2017, arXiv:1706.03762, §3.5.
-    Truth:  tests/truth/test_positions.py (the formula with math.sin; a shift is a rotation).
+    Truth:  tests/truth/test_position_encodings.py (the formula with math.sin; a shift is a rotation).
     """
 
     def __init__(self, dims: Dims, *, base: float = 10_000.0) -> None:

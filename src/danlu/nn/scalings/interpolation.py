@@ -13,7 +13,7 @@ class Interpolation(Scaling):
 
     θ'_i = θ_i / factor, gain 1
     Source: Chen et al. 2023, arXiv:2306.15595, eq. 4.
-    Truth:  tests/truth/test_scalings.py (shared reference values; position factor · t turns as t did).
+    Truth:  tests/truth/test_rope_scalings.py (shared reference values; position factor · t turns as t did).
     """
 
     def __init__(self, *, factor: float) -> None:

@@ -16,7 +16,7 @@ class Llama3(Scaling):
 
     θ'_i = (1 - s) θ_i / factor + s θ_i,  s = clamp((original · θ_i / 2π - low) / (high - low), 0, 1), gain 1
     Source: Grattafiori et al. 2024, arXiv:2407.21783, §3.4.2; Meta's released llama-models, ``apply_scaling``.
-    Truth:  tests/truth/test_scalings.py (transformers' values over settings; the two ends by hand).
+    Truth:  tests/truth/test_rope_scalings.py (transformers' values over settings; the two ends by hand).
     """
 
     def __init__(self, *, factor: float = 8.0, low: float = 1.0, high: float = 4.0, original: int = 8192) -> None:

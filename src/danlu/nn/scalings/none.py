@@ -13,7 +13,7 @@ class Unscaled(Scaling):
 
     θ_i = base^(-2i / D), gain 1
     Source: Su et al. 2021, arXiv:2104.09864, eq. 15.
-    Truth:  tests/truth/test_scalings.py (shared reference values; ratios of a geometric series).
+    Truth:  tests/truth/test_rope_scalings.py (shared reference values; ratios of a geometric series).
     """
 
     def frequencies(self, size: int, base: float) -> tuple[Tensor, float]:

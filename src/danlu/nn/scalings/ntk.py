@@ -13,7 +13,7 @@ class Ntk(Scaling):
 
     θ'_i = (base · factor^(D / (D - 2)))^(-2i / D), gain 1
     Source: bloc97 2023, "NTK-Aware Scaled RoPE", quoted in Peng et al. 2023, arXiv:2309.00071, eq. 16.
-    Truth:  tests/truth/test_scalings.py (first wave unchanged, last wave exactly 1 / factor; shared formula).
+    Truth:  tests/truth/test_rope_scalings.py (first wave unchanged, last wave exactly 1 / factor; shared formula).
     """
 
     def __init__(self, *, factor: float) -> None:

@@ -17,7 +17,7 @@ class Yarn(Scaling):
     θ'_i = θ_i · (1 - r_i) + θ_i / factor · r_i,  r_i rising linearly in i from 0 at the wave with ``fast`` turns to 1
     at the one with ``slow`` turns (ends rounded outward if ``truncate``); gain = 0.1 ln(factor) + 1 unless given.
     Source: Peng et al. 2023, arXiv:2309.00071, eqs. 17–22; the released code for the ramp over i and its rounding.
-    Truth:  tests/truth/test_scalings.py (shared reference values; transformers' values over settings).
+    Truth:  tests/truth/test_rope_scalings.py (shared reference values; transformers' values over settings).
     """
 
     def __init__(

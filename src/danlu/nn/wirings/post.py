@@ -14,7 +14,7 @@ class PostNorm(Wiring):
 
     x ← norm(x + f(x)), for each sublayer f in turn
     Source: Vaswani et al. 2017, arXiv:1706.03762, §3.1.
-    Truth:  tests/truth/test_wirings.py (the recursion by hand on sublayers of one number).
+    Truth:  tests/truth/test_block_wirings.py (the recursion by hand on sublayers of one number).
     """
 
     final_norm = False

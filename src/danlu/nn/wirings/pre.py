@@ -15,7 +15,7 @@ class PreNorm(Wiring):
 
     x ← x + f(norm(x)), for each sublayer f in turn; a final norm closes the stack
     Source: Xiong et al. 2020, arXiv:2002.04745, §3.2; Radford et al. 2019 (GPT-2).
-    Truth:  tests/truth/test_wirings.py (the recursion by hand on sublayers of one number).
+    Truth:  tests/truth/test_block_wirings.py (the recursion by hand on sublayers of one number).
 
     The normalized copies are made again in backward: the residual stream is kept anyway.
     """
