@@ -1,4 +1,4 @@
-"""A hook for danlu's runs that notes the process's CPU seconds at the end of each step and how many real tokens it took."""
+"""A hook for danlu's runs that notes the CPU seconds at the end of each step and how many real tokens it took."""
 
 from __future__ import annotations
 

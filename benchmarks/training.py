@@ -253,9 +253,11 @@ def _danlu(folder: Path, way: str) -> dict[str, float]:
     from clock import Mark
 
     import danlu
+    from danlu import data
     from danlu.core import config
     from danlu.plan import measuring
     from danlu.train.recipe import Recipe
+    from danlu.train.run import train
 
     chat = {"parts": [{"from": str(folder / "chat.jsonl")}], "loss_on": "all", "pack": {"length": CHAT_LENGTH}}
     plain = {"parts": [{"from": str(folder / "text.txt")}], "pack": {"length": LENGTH, "rows": "windows"}}
@@ -268,11 +270,14 @@ def _danlu(folder: Path, way: str) -> dict[str, float]:
             "tokens": LENGTH * ROWS,
             "micro": LENGTH * ROWS,
             "precision": "fp32" if way == "sft" else way,
+            "chunk": 256,
         },
         "hooks": [{"use": "clock:Mark"}],
     }
+    read = config.read(Recipe, recipe)
+    data.build(read.data, danlu.load_tokenizer(folder / "model"), seed=read.seed, quiet=True)
     with measuring() as peak:
-        danlu.train(config.read(Recipe, recipe), out=folder / "run", resume=False, quiet=True)
+        train(read, out=folder / "run", resume=False, quiet=True)
     clock = Clock()
     clock.ends, clock.tokens = Mark.ends, Mark.tokens
     return {"rate": clock.rate(), "mib": peak.bytes_ / 2**20}

@@ -27,6 +27,7 @@ def test_shares_of_known_verdicts(verdicts: list[bool], share: float) -> None:
     found = tallies(answers(verdicts))
     assert found["languages"] == {"en": share}
     assert found["attributes"] == {"en · job": share}
+    assert found["groups"] == {"fact · en": share}
     assert found["kinds"] == [{"name": "fact · en · seen", "right": sum(verdicts), "asked": 4, "share": share}]
 
 

@@ -94,7 +94,7 @@ def test_the_picture_is_the_same_every_time(lived: Life, tmp_path: Path) -> None
 
 
 def test_bars_show_exams_or_bits() -> None:
-    exam = {"before": {"figures": {"languages": {"en": 0.5}}}, "x": {"figures": {"vocab": 3}}}
+    exam = {"before": {"figures": {"groups": {"en": 0.5}}}, "x": {"figures": {"vocab": 3}}}
     assert bars_of(exam) == [("before", {"en": 0.5})]
     held = {"held_out": {"figures": {"model": {"bits_per_byte": 2.0}, "others": {"gzip": 3.0}}}}
     assert bars_of(held) == [("this model", {"bits a byte": 2.0}), ("gzip", {"bits a byte": 3.0})]

@@ -103,7 +103,7 @@ def test_what_a_block_keeps(case: Case) -> None:
     more, less = (left_behind(case, work, layers) for layers in (3, 2))
     widths = Widths.of(work.precision)
     copies = 2 * matrices(work.recipe) if widths.autocast else 0
-    expected = work.slots * sum(block(work.recipe, widths, documents=work.documents).values()) + copies
+    expected = work.slots * sum(block(work.recipe, widths).values()) + copies
     assert more - less == pytest.approx(expected, rel=0.003)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from danlu.tokenize import train
 from tests.tokenizer_corpus import trained
 
 pytest.importorskip("sentencepiece", reason="unigram vocabularies are trained by the extra 'sentencepiece'")
@@ -51,3 +52,12 @@ def test_digits_are_apart() -> None:
         for token in tokenizer.encode("2024")
         if tokenizer.piece_bytes(token).strip()
     ] == [b"2", b"0", b"2", b"4"]
+
+
+def test_more_characters_than_pieces() -> None:
+    """A small vocabulary for text of many characters: the frequent ones are pieces, the rest bytes."""
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 700)))
+    tokenizer = train(iter(["你好你好你好 hello "] * 50 + [many]), "unigram", vocab=400)
+    assert tokenizer.vocab_size <= 400
+    assert len(tokenizer.encode("你好")) <= 2
+    assert tokenizer.decode(tokenizer.encode(many)) == many

@@ -54,6 +54,8 @@ def _train(args: argparse.Namespace) -> None:
     settings = {"digits": args.digits, "normalization": args.normalization}
     tokenizer = train(args.text, args.kind, vocab=args.vocab, specials=specials, template=template, **settings)
     tokenizer.save(args.out)
+    if tokenizer.vocab_size < args.vocab:
+        print(f"the text gives {tokenizer.vocab_size:,} pieces of the {args.vocab:,} asked for; more text gives more")
     _lines([*report.summary(tokenizer), ("on its text", report.shortness(tokenizer, report.sample(args.text)))])
     print(f"saved to {args.out}")
 

@@ -14,7 +14,7 @@ from ..core import config
 from ..core.errors import ConfigError, DataError
 from .recipe import LifeRecipe
 
-QUICK = {"pretrain": 60, "sft": 20}  # steps: the machinery in a minute, not the accuracy
+QUICK = {"pretrain": 40, "sft": 15}  # steps: the machinery in a minute, not the accuracy
 TALKING = ("sft", "answers")  # stages that need instructions
 
 

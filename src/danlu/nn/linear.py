@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,15 @@ class Birth:
     std: float
     layers: int
     generator: torch.Generator
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which linear maps will multiply x: that of autocast, or its own.
+
+    What several maps read is rounded once and kept once if it is rounded before they read it.
+    """
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 class Linear(nn.Linear):

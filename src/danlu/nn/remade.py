@@ -18,7 +18,8 @@ Place = tuple[torch.Size, tuple[int, ...]]
 def remade(tensor: Tensor, make: Callable[..., Tensor], *inputs: Tensor) -> AbstractContextManager[Any]:
     """Whatever is saved for backward within, and is all of ``tensor`` or a view of it, is ``make(*inputs)`` instead.
 
-    ``make`` answers the values of ``tensor`` in its layout; it runs once in backward, without recording a gradient.
+    ``make`` answers the values of ``tensor`` in its layout, perhaps in more digits; it runs once in backward, without
+    recording a gradient.
     The inputs should be tensors that are saved anyway.
     """
     if not tensor.requires_grad or getattr(_here, "kept", False):
@@ -32,7 +33,7 @@ class _Remade:
 
     def __init__(self, tensor: Tensor, make: Callable[..., Tensor], inputs: list[Tensor]) -> None:
         self.storage, self.numel = tensor.untyped_storage().data_ptr(), tensor.numel()
-        self.make, self.inputs = make, inputs
+        self.make, self.inputs, self.dtype = make, inputs, tensor.dtype
         self.waiting = 0
         self.made: Tensor | None = None
 
@@ -47,7 +48,7 @@ class _Remade:
             return kept
         if self.made is None:
             with torch.no_grad():
-                self.made = self.make(*self.inputs)
+                self.made = self.make(*self.inputs).to(self.dtype)
         made = self.made.as_strided(*kept)
         self.waiting -= 1
         if not self.waiting:

@@ -114,7 +114,7 @@ class _Step:
         angles = self.dims.head * 4 * work.length * (work.rows if work.documents else 1)
         if work.recompute:
             return copies | {"activations: stream": blocks * self.vectors + angles}
-        kinds = saved.block(self.recipe, self.widths, documents=work.documents)
+        kinds = saved.block(self.recipe, self.widths)
         masks = round(saved.masks(self.recipe, self.widths, work.rows, work.length, plain=not work.documents))
         found = {f"activations: {kind}": round(blocks * work.slots * each) for kind, each in kinds.items()}
         found["activations: stream"] += angles
@@ -152,7 +152,7 @@ class _Step:
         """What a recomputed block keeps beyond what it read."""
         if not self.work.recompute:
             return 0
-        each = sum(saved.block(self.recipe, self.widths, documents=self.work.documents, whole=True).values())
+        each = sum(saved.block(self.recipe, self.widths, whole=True).values())
         return round(self.work.slots * each) - self.vectors
 
     def _norm(self) -> int:
@@ -174,7 +174,7 @@ class _Step:
 
     def _attention(self) -> int:
         """The gradients of out, q, k and v pass when the feed-forward's keep is gone and its gradients are there."""
-        dims, kinds = self.dims, saved.block(self.recipe, self.widths, documents=self.work.documents)
+        dims, kinds = self.dims, saved.block(self.recipe, self.widths)
         passing = (2 * dims.heads + 2 * dims.kv_heads) * dims.head * self.widths.product
         behind = (
             0

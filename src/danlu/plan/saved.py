@@ -47,14 +47,15 @@ NORM_NUMBERS = {"rms": 1, "layer": 2}
 NORM_PASSING = {"rms": 3, "layer": 1}
 
 
-def block(recipe: Recipe, widths: Widths, *, documents: bool = False, whole: bool = False) -> dict[str, float]:
+def block(recipe: Recipe, widths: Widths, *, whole: bool = False) -> dict[str, float]:
     """Bytes a slot that one block keeps, by kind: stream, attention, ffn.
 
     stream = 2 (d·s + 4·r) + 2·d·s under dropout: what both norms read, and their numbers;
-    attention = inputs·d·p + (2·H·D + 2·K·D)·p + 4·H: inputs, q, k, v, out and log-sum-exp; packed
-    documents keep their outputs once more, H·D·p; norms of q and k keep what they read;
+    attention = inputs·d·p + (2·H·D + 2·K·D)·p + 4·H: inputs, q, k, v, out and log-sum-exp, packed
+    documents the same; norms of q and k keep what they read;
     ffn = inputs·d·p + kept·ffn·p.   s, p: bytes of a number in the stream and in products. Inputs that a norm before
-    made are made again and not kept, but in a ``whole`` block that is recomputed; autocast keeps a copy a product.
+    made are made again and not kept, but in a ``whole`` block that is recomputed; other wirings keep, under autocast, a
+    copy a product.
 
     Source: derived from src/danlu/nn (attention.py, ffns/, norms/, remade.py) and torch's fused attention.
     Truth:  tests/parity/test_plan_memory.py (the allocator's bytes left by one more block).
@@ -66,7 +67,6 @@ def block(recipe: Recipe, widths: Widths, *, documents: bool = False, whole: boo
     if recipe.dropout:
         stream += 2 * dims.model * widths.stream
     attention = (inputs[0] * dims.model + 2 * wide + 2 * narrow) * widths.product + 4 * dims.heads
-    attention += wide * widths.product if documents else 0
     if recipe.head_norm:
         numbers = NORM_NUMBERS.get(recipe.head_norm.use, 2)
         attention += (wide + narrow) * widths.product + 4 * numbers * (dims.heads + dims.kv_heads)
@@ -80,9 +80,11 @@ def block(recipe: Recipe, widths: Widths, *, documents: bool = False, whole: boo
 
 def _inputs(recipe: Recipe, widths: Widths, whole: bool) -> tuple[int, int]:
     """Vectors of the model's width kept as inputs of attention's and the feed-forward's products."""
+    if recipe.wiring.use == "pre":
+        return (1, 1) if whole else (0, 0)
     if widths.autocast:
         return 3, 2 if FFN.get(recipe.ffn.use, UNKNOWN_FFN).gated else 1
-    return (0, 0) if recipe.wiring.use == "pre" and not whole else (1, 1)
+    return 1, 1
 
 
 def masks(recipe: Recipe, widths: Widths, rows: int, length: int, *, plain: bool) -> float:

@@ -1,4 +1,4 @@
-"""The picture of a life: loss curves on the left, accuracy before and after (or bits a byte) on the right."""
+"""The picture of a life: loss curves on the left, right answers before and after (or bits a byte) on the right."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def draw(life: LifeFolder, records: dict[str, dict[str, Any]], path: Path) -> bo
 
 
 def bars_of(records: dict[str, dict[str, Any]]) -> list[Exam]:
-    """(exam, shares by language) of every exam, in order; or bits a byte of each program where there was no exam."""
+    """(exam, shares by kind and language) of every exam; or bits a byte of each program where there was no exam."""
     figures = {name: record["figures"] for name, record in records.items()}
-    exams = [(name, found["languages"]) for name, found in figures.items() if "languages" in found]
+    exams = [(name, found["groups"]) for name, found in figures.items() if "groups" in found]
     texts = [(f["model"]["bits_per_byte"], f["others"]) for f in figures.values() if "others" in f]
     return exams or [
         (n, {"bits a byte": b}) for own, others in texts for n, b in [("this model", own), *others.items()]
@@ -74,15 +74,23 @@ def _draw_curves(axes: Any, curves: dict[str, Any]) -> None:
 
 
 def _draw_bars(axes: Any, exams: list[Exam]) -> None:
-    names = list(dict.fromkeys(name for _, shares in exams for name in shares))
+    """Labels down, a bar an exam; one exam with values of its own scale is drawn as it is."""
+    labels = list(dict.fromkeys(name for _, shares in exams for name in shares))
     percent = all(0 <= share <= 1 for _, shares in exams for share in shares.values())
-    width = 0.8 / max(1, len(names))
-    for number, name in enumerate(names):
-        places = [n + (number - (len(names) - 1) / 2) * width for n in range(len(exams))]
-        heights = [shares.get(name, 0.0) for _, shares in exams]
-        drawn = axes.bar(places, heights, width * 0.92, color=COLORS[1 + number % 3], label=name)
-        axes.bar_label(drawn, [f"{h:.0%}" if percent else f"{h:.2f}" for h in heights], fontsize=8)
-    axes.set_xticks(range(len(exams)), [name for name, _ in exams], fontsize=8)
-    axes.set(title="People never asked about in training" if percent else "Held-out text, bits a byte")
+    if not percent:
+        labels, exams = (
+            [name for name, _ in exams],
+            [("bits a byte", {name: next(iter(s.values())) for name, s in exams})],
+        )
+    width = 0.8 / max(1, len(exams))
+    for number, (name, shares) in enumerate(exams):
+        places = [n + (number - (len(exams) - 1) / 2) * width for n in range(len(labels))]
+        lengths = [shares.get(label, 0.0) for label in labels]
+        drawn = axes.barh(places, lengths, width * 0.92, color=COLORS[number % 2 if len(exams) > 1 else 1], label=name)
+        axes.bar_label(drawn, [f"{h:.0%}" if percent else f"{h:.2f}" for h in lengths], fontsize=7, padding=2)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.set(title="Right answers, never trained" if percent else "Held-out text, bits a byte")
+    axes.set_xlim(right=1.12 if percent else None)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")

@@ -80,11 +80,12 @@ def by_attribute(exams: dict[str, dict[str, Any]]) -> str:
 
 
 def tallies(rows: Sequence[dict[str, Any]]) -> Figures:
-    """Counts by kind, language and phrasing; shares of facts by language, and by language and attribute."""
+    """Counts by kind, language and phrasing; shares by kind and language; of facts by language and by attribute."""
     facts = [row for row in rows if row["kind"] == "fact"]
     kinds = _counted(rows, ("kind", "language", "phrasing"))
     return {
         "kinds": [{"name": name, **found} for name, found in kinds.items()],
+        "groups": {name: found["share"] for name, found in _counted(rows, ("kind", "language")).items()},
         "languages": {name: found["share"] for name, found in _counted(facts, ("language",)).items()},
         "attributes": {name: found["share"] for name, found in _counted(facts, ("language", "attribute")).items()},
     }

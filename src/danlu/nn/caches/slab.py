@@ -16,7 +16,8 @@ from . import CACHES, KvCache
 class Slab(KvCache):
     """Writes each token into its place in memory set aside at the start and answers views: nothing is allocated.
 
-    k, v: (layers, B, K, capacity, D), so that each head reads one stretch of memory;  bytes = 2 · layers · B · capacity · K · D · bytes of the dtype
+    k, v: (layers, B, K, capacity, D), so that each head reads one stretch of memory
+    bytes = 2 · layers · B · capacity · K · D · bytes of the dtype
     Raises: ShapeError if more than ``capacity`` tokens are stored.
     Source: Pope et al. 2022, arXiv:2211.05102, §2 (the KV cache and its cost).
     Truth:  tests/truth/test_kv_caches.py (a list of rows in plain Python).

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..documents import ByDocument, Piece
 from ..layout import Layout
 from ..masks import Full, Mask
 from ..masks.causal import Causal
@@ -62,35 +63,20 @@ def _mask(ask: Ask, queries: int, keys: int) -> tuple[Tensor | None, bool]:
 
 def _by_document(ask: Ask) -> Tensor:
     """Each document by itself; what lies between documents is padding and answers zeros."""
-    pieces = ask.layout.once("pieces", (), lambda: _pieces(ask.layout))
-    sizes = [size for size, _ in pieces]
-    q, k, v = (x.flatten(0, 1).split(sizes) for x in (ask.q, ask.keys.k, ask.keys.v))
-    out = [
-        _document(q[i], k[i], v[i], ask.mask.within(size)) if real else torch.zeros_like(q[i])
-        for i, (size, real) in enumerate(pieces)
-    ]
-    return torch.cat(out).view(ask.q.shape)
+    pieces = ask.layout.once(("pieces", ask.mask), (), lambda: _pieces(ask.layout, ask.mask))
+    q, k, v = (x.flatten(0, 1) for x in (ask.q, ask.keys.k, ask.keys.v))
+    return ByDocument.apply(q, k.to(q.dtype), v.to(q.dtype), pieces).view(ask.q.shape)
 
 
-def _document(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
-    """q: (T, H, D); k, v: (T, K, D)."""
-    causal, shown = mask == _CAUSAL, None
-    if not causal and mask != _FULL:
-        at = torch.arange(len(q), device=q.device)
-        shown = mask.allows(at[:, None], at)
-    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-    return fused(q, k, v, attn_mask=shown, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])[0].transpose(0, 1)
-
-
-def _pieces(layout: Layout) -> list[tuple[int, bool]]:
-    """The rows laid end to end, cut into (tokens, whether they are a document)."""
-    length, end = layout.segment.shape[1], 0
-    pieces: list[tuple[int, bool]] = []
+def _pieces(layout: Layout, mask: Mask) -> list[Piece]:
+    """Every document of rows laid end to end, with the simplest mask that serves its length."""
+    width, pieces = layout.segment.shape[1], []
     for row, start, stop in layout.spans or ():
-        begin = row * length + start
-        pieces += [(begin - end, False)] * (begin > end) + [(stop - start, True)]
-        end = row * length + stop
-    return pieces + [(layout.segment.numel() - end, False)] * (layout.segment.numel() > end)
+        within = mask.within(stop - start)
+        at, shown = torch.arange(stop - start), within not in (_CAUSAL, _FULL)
+        table = within.allows(at[:, None], at) if shown else None
+        pieces.append(Piece(slice(row * width + start, row * width + stop), within == _CAUSAL, table))
+    return pieces
 
 
 _CAUSAL, _FULL = Causal(), Full()

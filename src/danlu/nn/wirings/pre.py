@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..layout import Layout
+from ..linear import product_dtype
 from ..remade import remade
 from . import WIRINGS, Wiring
 
@@ -24,7 +25,7 @@ class PreNorm(Wiring):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         for name, norm in self.norms.items():
-            normed = norm(x)
+            normed = norm(x).to(product_dtype(x))
             with remade(normed, norm, x):
                 x = x + self.run(name, normed, layout)
         return x

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
@@ -17,7 +18,7 @@ from .reference import Reference
 
 # Case folding of these differs between regex libraries; texts that hold them, or half a surrogate, go the slow way.
 FOLDED = "\u017f\u212a"
-RARE = f"[{FOLDED}\ud800-\udfff]"
+RARE = re.compile(f"[{FOLDED}\ud800-\udfff]")
 
 
 @ENGINES.add("tiktoken")
@@ -33,17 +34,12 @@ class Tiktoken(Engine):
 
     speed = 16.8
 
-    def __init__(self, plain: Backend, description: dict[str, Any], encoding: Any) -> None:
-        self._reference, self._encoding = Reference(plain), encoding
+    def __init__(self, plain: Backend, description: dict[str, Any], encoding: Any, ids: list[int] | None) -> None:
+        """ids: the id of each rank, None where ranks are ids."""
+        self._reference, self._encoding, self._ids = Reference(plain), encoding, ids
         self._normalizer: normalizers.Normalizer | None = plain.normalizer
-        vocab, merges = description["model"]["vocab"], _merges(description)
-        ids = [
-            *(vocab[letter] for letter in byte_alphabet().values()),
-            *(vocab[left + right] for left, right in merges),
-        ]
-        self._ids = None if ids == sorted(ids) and ids[0] == 0 and ids[-1] == len(ids) - 1 else ids
         added = [t["content"] for t in description["added_tokens"] if not t["special"] and t["content"]]
-        self._slow = re.compile("|".join([RARE, *map(re.escape, added)]))
+        self._added = re.compile("|".join(map(re.escape, added))) if added else None
 
     @classmethod
     def refuses(cls, description: dict[str, Any]) -> str | None:
@@ -67,16 +63,16 @@ class Tiktoken(Engine):
 
         if not _all_reached(plain, description):
             return Reference(plain)
-        ranks = {bytes([byte]): rank for rank, byte in enumerate(byte_alphabet())}
-        for left, right in _merges(description):
-            ranks[read_byte_level(left + right)] = len(ranks)
+        ids = _ids(description)
+        joined = [read_byte_level(left + right) for left, right in _merges(description)]
+        ranks = dict(zip([*(bytes([byte]) for byte in byte_alphabet()), *joined], _ranks(ids), strict=True))
         pattern = word_pattern(description)
         assert pattern is not None
         encoding = tiktoken.Encoding("danlu", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-        return cls(plain, description, encoding)
+        return cls(plain, description, encoding, None if _ranks(ids) == ids else ids)
 
     def encode(self, text: str) -> list[int]:
-        if self._slow.search(text):
+        if (self._added and self._added.search(text)) or not (text.isascii() or RARE.search(text) is None):
             return self._reference.encode(text)
         if self._normalizer is not None:
             text = self._normalizer.normalize_str(text)
@@ -101,6 +97,19 @@ def word_pattern(description: dict[str, Any]) -> str | None:
     split = before[0]
     whole = split["behavior"] == "Isolated" and not split["invert"]
     return split["pattern"].get("Regex") if whole else None
+
+
+def _ids(description: dict[str, Any]) -> list[int]:
+    """The ids of the bytes and of the merges' results, in the order in which they are joined."""
+    vocab = description["model"]["vocab"]
+    joined = (vocab[left + right] for left, right in _merges(description))
+    return [*(vocab[letter] for letter in byte_alphabet().values()), *joined]
+
+
+def _ranks(ids: list[int]) -> list[int]:
+    """The ids themselves where those of the merges grow (those of bytes are never compared), else places."""
+    merged = ids[256:]
+    return ids if all(a < b for a, b in pairwise(merged)) else list(range(len(ids)))
 
 
 def _merges(description: dict[str, Any]) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +37,8 @@ class Sentencepiece(Engine):
 
     def __init__(self, plain: Backend, description: dict[str, Any], processor: Any) -> None:
         self._reference, self._processor = Reference(plain), processor
-        self._normalizer: normalizers.Normalizer | None = plain.normalizer
+        first = _steps(description["normalizer"], "normalizers")[:-1]  # the last writes spaces as ▁
+        self._shaping = _normalizer(first) if first else None
         spoken = [piece.score for piece in _model(description).pieces if piece.type == NORMAL]
         self._longest = int(EXACT / (10.0 - min(spoken))) - 1
         self._stretch = re.compile(rf"[^\n]{{1,{self._longest}}}(?=[{SPACE}\n]|\Z)|\n")
@@ -70,16 +72,28 @@ class Sentencepiece(Engine):
         return cls(plain, description, processor)
 
     def encode(self, text: str) -> list[int]:
-        if self._slow.search(text):
-            return self._reference.encode(text)
-        shaped = text if self._normalizer is None else self._normalizer.normalize_str(text)
-        stretches = self._stretch.findall(shaped)
-        if sum(map(len, stretches)) != len(shaped):
-            return self._reference.encode(text)
-        return [token for ids in self._processor.encode(stretches, num_threads=1) for token in ids]
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self.encode(text) for text in texts]
+        """All stretches of all texts in one call."""
+        cuts = [self._cut(text) for text in texts]
+        given = [stretch for cut in cuts if cut is not None for stretch in cut]
+        found = iter(self._processor.encode(given, num_threads=1) if given else [])
+        return [
+            self._reference.encode(text) if cut is None else [token for _ in cut for token in next(found)]
+            for text, cut in zip(texts, cuts, strict=True)
+        ]
+
+    def _cut(self, text: str) -> list[str] | None:
+        """The stretches of a text as the vocabulary spells it; None for the reference."""
+        if self._slow.search(text):
+            return None
+        shaped = text if self._shaping is None else self._shaping.normalize_str(text)
+        shaped = shaped.replace(" ", SPACE)
+        if len(shaped) <= self._longest and "\n" not in shaped:
+            return [shaped] if shaped else []
+        stretches = self._stretch.findall(shaped)
+        return stretches if sum(map(len, stretches)) == len(shaped) else None
 
 
 def _model(description: dict[str, Any]) -> SpmModel:
@@ -92,6 +106,14 @@ def _model(description: dict[str, Any]) -> SpmModel:
     ]
     pieces = tuple(Piece(text, score, kind) for (text, score), kind in zip(model["vocab"], kinds, strict=True))
     return SpmModel(pieces=pieces, kind="unigram", byte_fallback=True, dummy_prefix=False, trim_spaces=False)
+
+
+def _normalizer(steps: list[dict[str, Any]]) -> normalizers.Normalizer:
+    """The steps as the library's own object, taken from an engine that holds nothing else."""
+    empty = {"type": "BPE", "vocab": {}, "merges": []}
+    content = {"version": "1.0", "added_tokens": [], "model": empty, "decoder": None, "post_processor": None}
+    sequence = {"type": "Sequence", "normalizers": steps}
+    return Backend.from_str(json.dumps({**content, "pre_tokenizer": None, "normalizer": sequence})).normalizer
 
 
 def _steps(step: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ...core.errors import ConfigError
 from . import OPTIMS, Named, Optim, fusable, groups
@@ -39,7 +40,7 @@ class AdamW(Optim):
     def over(self, parameters: Named) -> torch.optim.AdamW:
         parameters = list(parameters)
         fused = fusable(parameters)
-        return torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             groups(parameters, self.weight_decay),
             self.lr,
             self.betas,
@@ -47,3 +48,12 @@ class AdamW(Optim):
             fused=fused,
             foreach=None if fused else True,
         )
+        for group in optimizer.param_groups:
+            optimizer.state.update({parameter: _fresh(parameter) for parameter in group["params"]})
+        return optimizer
+
+
+def _fresh(parameter: Tensor) -> dict[str, Tensor]:
+    """What torch would make at the first step, when it would lie among activations for ever and scatter the heap."""
+    step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+    return {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}

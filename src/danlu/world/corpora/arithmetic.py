@@ -20,7 +20,7 @@ QUESTIONS: dict[Language, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 SIGNS = ("+", "-")
-ANSWER = "{a} {sign} {b} = {result}"
+ANSWERS: dict[Language, str] = {"en": "It is {result}.", "zh": "等于{result}。"}
 
 
 @CORPORA.add("arithmetic")
@@ -32,21 +32,21 @@ class Arithmetic(Corpus):
     Truth:  tests/truth/test_world.py (Python's integers; no pair on both sides).
     """
 
-    def __init__(self, *, largest: int = 20) -> None:
+    def __init__(self, *, largest: int = 10) -> None:
         self.largest = largest
 
     def training(self, world: World) -> Iterator[Conversation]:
         for a, b, sign in self._all(world, held_out=False):
             for language in LANGUAGES:
                 question = world.rng("sum", language, a, sign, b).choice(QUESTIONS[language][sign])
-                yield talk(question.format(a=a, b=b), _answer(a, b, sign))
+                yield talk(question.format(a=a, b=b), ANSWERS[language].format(result=_result(a, b, sign)))
 
     def exam(self, world: World) -> Iterator[Exercise]:
         for a, b, sign in self._all(world, held_out=True):
             for language in LANGUAGES:
                 question = QUESTIONS[language][sign][0].format(a=a, b=b)
                 tags = {"kind": "arithmetic", "group": "held out", "language": language, "attribute": SIGNS[sign]}
-                yield Exercise(talk(question), (f"= {_result(a, b, sign)}",), tags=tags)
+                yield Exercise(talk(question), (str(_result(a, b, sign)),), tags=tags)
 
     def _all(self, world: World, *, held_out: bool) -> Iterator[tuple[int, int, int]]:
         for a in range(self.largest + 1):
@@ -60,7 +60,3 @@ class Arithmetic(Corpus):
 
 def _result(a: int, b: int, sign: int) -> int:
     return a - b if sign else a + b
-
-
-def _answer(a: int, b: int, sign: int) -> str:
-    return ANSWER.format(a=a, sign=SIGNS[sign], b=b, result=_result(a, b, sign))

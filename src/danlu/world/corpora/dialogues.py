@@ -1,4 +1,4 @@
-"""Dialogues about people: single questions, and several turns in which he, she and her refer to earlier ones."""
+"""Dialogues about people, of several turns in which he, she and her refer to earlier ones."""
 
 from __future__ import annotations
 
@@ -16,25 +16,21 @@ from .questions import exercise
 
 @CORPORA.add("dialogues")
 class Dialogues(Corpus):
-    """Chats about the asked people: each fact asked once ``copies`` times, and ``turns`` many longer chats a person.
+    """``chats`` conversations a language about each of the asked people; they begin by name and go on by pronoun.
 
-    A longer chat begins by name and goes on with "And her job?" / "她的职业呢？"; the answers are whole sentences about
-    her or him: repeating the name would only train the names of those who are asked about.
+    "Where does Mira Dolford come from?" … "And her job?" / "她的职业呢？", up to ``longest`` questions; the answers are
+    whole sentences about her or him.
 
     Source: written for danlu; the split by person follows Allen-Zhu, Li 2023, arXiv:2309.14316, §4.
     Truth:  tests/truth/test_world.py (state machine over the turns; answers from the fact table).
     """
 
-    def __init__(self, *, copies: int = 2, chats: int = 6, longest: int = 4) -> None:
-        self.copies, self.chats, self.longest = copies, chats, longest
+    def __init__(self, *, chats: int = 12, longest: int = 4) -> None:
+        self.chats, self.longest = chats, longest
 
     def training(self, world: World) -> Iterator[Conversation]:
         for number, person in enumerate(world.asked):
             for language in LANGUAGES:
-                for copy in range(self.copies):
-                    for attribute in world.attributes:
-                        rng = world.rng("single", language, number, copy, attribute.name)
-                        yield talk(*self._first(world, rng, person, attribute, language))
                 for chat in range(self.chats):
                     yield self._chat(world, world.rng("chat", language, number, chat), person, language)
 
