@@ -18,6 +18,14 @@ CHATML = (
 )
 
 
+PEAK = """
+def peak():
+    \"\"\"MiB this process held at most: ru_maxrss would count what the process that started it held.\"\"\"
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
+"""  # for scripts that measure themselves
+
+
 def make_tokenizer(folder: Path, template: str = CHATML) -> Tokenizer:
     """Bytes, a few merges, the eos <|endoftext|>, no bos; saved to ``folder`` and read again."""
     backend = Backend(models.BPE())

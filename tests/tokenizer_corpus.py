@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
-from danlu.tokenize import Tokenizer, train
+from danlu.tokenize import Tokenizer, load_tokenizer, train
 
 ENGLISH = (
     "The keeper of the lighthouse wrote a letter every evening, and every evening the letter came back.",
@@ -37,6 +38,12 @@ def corpus() -> tuple[str, ...]:
     """Some hundred texts: every two sentences of one language in a row."""
     pairs = [f"{a} {b}\n" for group in (ENGLISH, CHINESE) for a in group for b in group]
     return tuple(pairs * 4)
+
+
+@cache
+def opened(file: Path) -> Tokenizer:
+    """A published vocabulary, read once."""
+    return load_tokenizer(file)
 
 
 @cache

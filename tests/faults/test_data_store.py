@@ -104,7 +104,7 @@ def test_a_change_of_what_matters_makes_another_store(change: str, tokenizer: To
 
 SCRIPT = """
 import sys
-from danlu.data import *
+from danlu.data import DataRecipe, HeldOut, Pack, Source, build, read_documents
 from danlu.tokenize import load_tokenizer
 recipe = DataRecipe(
     parts=[Source(from_=sys.argv[1])], pack=Pack(length=64), held_out=HeldOut(share=0.1), cache=sys.argv[2]

@@ -275,3 +275,21 @@ def test_a_recipe_with_too_many_masks() -> None:
     recipe = recipe_of(Spec("llama", SIZES), vocab=40)
     with pytest.raises(ConfigError, match="3 masks are more than the model's 2 layers"):
         replace(recipe, masks=(Spec("causal"),) * 3)
+
+
+def test_loading_needs_no_second_copy_in_memory(tmp_path) -> None:
+    """76 MB of weights: the process grows by little more than the weights at its highest."""
+    import subprocess
+    import sys
+
+    sizes = {"model": 512, "layers": 4, "heads": 8, "context": 16, "ffn": 1408}
+    folder = save(build(Spec("llama", sizes), vocab=6000), None, tmp_path / "model")
+    code = f"""
+import resource, danlu.models.reading, safetensors.torch
+high = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = high()
+model, _ = danlu.load({str(folder)!r})
+print((high() - before) / (sum(p.nbytes for p in model.parameters()) / 2**20))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.5

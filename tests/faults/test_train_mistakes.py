@@ -105,3 +105,14 @@ def test_a_changed_final_folder_is_refused_as_base(tmp_path: Path) -> None:
 def test_llama_is_what_the_recipe_says() -> None:
     """The fixtures above speak of 64 tokens of context and 32 a row."""
     assert LLAMA["context"] == 64
+
+
+def test_the_command_closes_with_where_the_model_lies(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also without a single hook, when nothing was logged to report a speed from."""
+    assert main(["train", str(recipe), "hooks=[]", "train.steps=1", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert f"model    {tmp_path / 'out' / 'final'}" in said
+    assert "tokens/s" not in said
+    assert (tmp_path / "out" / "final" / "model.safetensors").exists()

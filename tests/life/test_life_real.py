@@ -50,7 +50,7 @@ def test_the_life_on_real_text_at_reduced_size(shared: Path, tmp_path: Path) -> 
     done = run(reduced(shared, tmp_path), quiet=True)
     held_out = done.figures("held_out")
     first: dict[str, Any] = next(read_rows(done.folder / "pretrain" / "metrics.jsonl"))
-    assert held_out["model"]["bits_per_byte"] < 0.7 * first["bits_per_byte"], "pretraining foretells held-out text"
+    assert held_out["model"]["bits_per_byte"] < 0.85 * first["bits_per_byte"], "pretraining foretells held-out text"
     assert set(held_out["others"]) == {"5-gram Kneser-Ney, bytes", "5-gram Kneser-Ney, tokens", "gzip", "xz"}
     answers = done.figures("answers")
     assert answers["sft"]["loss"] < answers["pretrain"]["loss"], "fine-tuning foretells held-out answers"

@@ -131,3 +131,31 @@ def test_shards_are_opened_by_both(twins, tmp_path) -> None:
         opened = transformers.AutoModelForCausalLM.from_pretrained(folder)
         torch.testing.assert_close(opened(TOKENS).logits, expected, atol=1e-4, rtol=1e-4)
         assert torch.equal(load(folder)[0](TOKENS), ours(TOKENS))
+
+
+def test_a_directory_with_its_tokenizer_is_opened_by_transformers(shared, tmp_path) -> None:
+    """Text to ids to logits to text, once with danlu and once with transformers, from the same directory."""
+    import json
+
+    import transformers
+
+    import danlu
+    from danlu.core.spec import Spec
+    from danlu.models import build
+
+    tokenizer = danlu.load_tokenizer(shared / "tokenizers/minimind")
+    model = build(Spec("llama", {"model": 32, "layers": 2, "heads": 4, "context": 64}), vocab=tokenizer.vocab_size)
+    folder = danlu.save(model, tokenizer, tmp_path / "model")
+    ours, own = danlu.load(folder)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    other = transformers.AutoTokenizer.from_pretrained(folder)
+    text = "Who wrote it? 今天天气很好。"
+    ids = own.encode(text)
+    assert ids == other(text, add_special_tokens=False)["input_ids"] == tokenizer.encode(text)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(torch.tensor([ids])), theirs(torch.tensor([ids])).logits, atol=1e-4, rtol=1e-4)
+        mine = danlu.generate(ours, own, [ids], max_tokens=8)[0].tokens
+        generated = theirs.generate(torch.tensor([ids]), max_new_tokens=8, do_sample=False)[0, len(ids) :].tolist()
+    assert generated[: len(mine)] == list(mine)
+    generation = json.loads((folder / "generation_config.json").read_text())
+    assert set(tokenizer.stops) <= set(generation["eos_token_id"])

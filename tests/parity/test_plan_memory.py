@@ -65,7 +65,11 @@ CASES = [
     Case("recomputed, packed, wide", {"ffn": 1024}, step={"recompute": True}, documents=3),
     Case("recomputed gpt2", {"kv_heads": 6}, GPT, {"recompute": True}),
     Case("bf16", {"layers": 2}, step={"precision": "bf16", "rows": 1, "length": 128, "chunk": 64}),
-    Case("bf16 recomputed packed", step={"precision": "bf16", "recompute": True, "rows": 1, "length": 128, "chunk": 64}, documents=4),
+    Case(
+        "bf16 recomputed packed",
+        step={"precision": "bf16", "recompute": True, "rows": 1, "length": 128, "chunk": 64},
+        documents=4,
+    ),
     Case("fp16", {"layers": 2}, step={"precision": "fp16", "chunk": 64, "rows": 1, "length": 128}),
     Case("logits dominate", {"vocab": 8192}, step={"chunk": 1024, "rows": 2}),
     Case("weights dominate", {"vocab": 4096, "layers": 4}, step={"rows": 1, "length": 64}),

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.tokenizer_corpus import KINDS, TEXTS, trained
+from tests.tokenizer_corpus import KINDS, TEXTS, corpus, opened, trained
 from tokenizers import Regex, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from danlu.tokenize import Tokenizer, load_tokenizer
+from danlu.tokenize import Tokenizer, train
 from danlu.tokenize.engines import ENGINES, fastest
 from danlu.tokenize.engines.byte_level import Tiktoken
 from danlu.tokenize.engines.reference import Reference
@@ -29,7 +29,7 @@ def _documents(shared: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", ["gpt-2", "minimind"])
 def test_tiktoken_gives_the_same_ids(shared: Path, name: str) -> None:
-    tokenizer = load_tokenizer(shared / "tokenizers" / name)
+    tokenizer = opened(shared / "tokenizers" / name)
     assert isinstance(tokenizer.engine, Tiktoken)
     documents = _documents(shared)
     assert tokenizer.encode_batch(documents) == [tokenizer.encode(text) for text in documents]
@@ -41,6 +41,14 @@ def test_our_own_vocabularies_are_served_fast(shared: Path, kind: str, engine: t
     assert isinstance(tokenizer.engine, engine)
     documents = _documents(shared)
     assert tokenizer.encode_batch(documents) == [tokenizer.encode(text) for text in documents]
+
+
+@pytest.mark.parametrize("normalization", ["nfc", "nfkc_lowercase"])
+@pytest.mark.parametrize("kind", ["byte_bpe", "unigram"])
+def test_normalized_vocabularies_are_served_fast(kind: str, normalization: str) -> None:
+    tokenizer = train(iter(corpus()), kind, vocab=640, normalization=normalization)
+    assert not isinstance(tokenizer.engine, Reference)
+    assert tokenizer.encode_batch(TEXTS) == [tokenizer.encode(text) for text in TEXTS]
 
 
 def test_long_stretches_without_a_cut(shared: Path) -> None:
@@ -80,7 +88,7 @@ def test_tiktoken_refuses_what_it_would_spell_otherwise(shared: Path) -> None:
     assert "several merges" in str(
         Tiktoken.refuses(_changed(tokenizer, model={**description["model"], "merges": twice}))
     )
-    assert "no pieces" in str(Tiktoken.refuses(load_tokenizer(shared / "tokenizers/tiny_bpe").description))
+    assert "no pieces" in str(Tiktoken.refuses(opened(shared / "tokenizers/tiny_bpe").description))
     assert "plain BPE" in str(Tiktoken.refuses(trained("wordpiece").description))
 
 
@@ -104,7 +112,7 @@ def test_sentencepiece_refuses_what_it_would_spell_otherwise(shared: Path) -> No
     changed = {**description, "model": {**description["model"], "vocab": vocab}}
     assert "grid" in str(Sentencepiece.refuses(changed))
     assert "before spaces" in str(Sentencepiece.refuses({**description, "pre_tokenizer": None}))
-    t5 = load_tokenizer(shared / "tokenizers/t5_spiece.model")
+    t5 = opened(shared / "tokenizers/t5_spiece.model")
     assert "byte fallback" in str(Sentencepiece.refuses(t5.description))
     assert isinstance(t5.engine, Reference)
 

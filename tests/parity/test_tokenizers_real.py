@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.tokenizer_corpus import TEXTS
+from tests.tokenizer_corpus import TEXTS, opened
 
 from danlu.tokenize import Tokenizer, load_tokenizer
 
@@ -17,7 +17,7 @@ SHIPPED = [*CASES.values(), "minimind", "tiny_bpe", "t5_spiece.model", "sp_test_
 
 @pytest.mark.parametrize("name", CASES)
 def test_published_ids(shared: Path, name: str) -> None:
-    tokenizer = load_tokenizer(shared / "tokenizers" / CASES[name])
+    tokenizer = opened(shared / "tokenizers" / CASES[name])
     cases = json.loads((shared / "tokenizers" / name / "cases.json").read_text(encoding="utf-8"))["cases"]
     assert len(cases) > 40
     assert [tokenizer.encode(case["text"]) for case in cases] == [case["ids"] for case in cases]
@@ -26,7 +26,7 @@ def test_published_ids(shared: Path, name: str) -> None:
 
 def test_ids_copied_from_test_suites(shared: Path) -> None:
     known = json.loads((shared / "tokenizers/known_ids.json").read_text())
-    gpt2, t5 = (load_tokenizer(shared / "tokenizers" / name) for name in ("gpt-2", "t5_spiece.model"))
+    gpt2, t5 = (opened(shared / "tokenizers" / name) for name in ("gpt-2", "t5_spiece.model"))
     assert all(gpt2.encode(text) == ids for text, ids in known["gpt2"])
     for text, ids in known["gpt2_special"]:
         assert gpt2.encode(text, special=True) == gpt2.encode_marked(text) == ids
@@ -64,7 +64,7 @@ def test_transformers_reads_the_same_ids(shared: Path, name: str) -> None:
 
 
 def test_roles_of_minimind(shared: Path) -> None:
-    tokenizer = load_tokenizer(shared / "tokenizers/minimind")
+    tokenizer = opened(shared / "tokenizers/minimind")
     assert (tokenizer.bos, tokenizer.eos, tokenizer.pad, tokenizer.unk) == (1, 2, 0, 0)
     assert tokenizer.stops == (2,)
     assert tokenizer.vocab_size == 6400
@@ -72,7 +72,7 @@ def test_roles_of_minimind(shared: Path) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_saved_and_read_again(shared: Path, tmp_path: Path, name: str) -> None:
-    tokenizer = load_tokenizer(shared / "tokenizers" / name)
+    tokenizer = opened(shared / "tokenizers" / name)
     tokenizer.save(tmp_path)
     again = load_tokenizer(tmp_path)
     assert again.fingerprint() == tokenizer.fingerprint()

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.tokenizer_corpus import TEXTS
+from tests.tokenizer_corpus import TEXTS, opened
 
 from danlu.tokenize import load_tokenizer
 from danlu.tokenize.readers.sentencepiece_model import read_pieces
@@ -34,7 +34,7 @@ def test_the_ids_of_sentencepiece(shared: Path, name: str) -> None:
     file = shared / "tokenizers" / name
     library = sentencepiece.SentencePieceProcessor()
     library.LoadFromSerializedProto(encode_spm(_model(file)))
-    tokenizer = load_tokenizer(file)
+    tokenizer = opened(file)
     texts = _texts(shared)
     different = [text for text in texts if tokenizer.encode(text) != library.encode(text)]
     for text in different:  # equal sums in single precision: the library takes one, exact sums another
@@ -50,7 +50,7 @@ def test_the_ids_of_sentencepiece(shared: Path, name: str) -> None:
 
 def test_what_spells_a_control_piece_stays_text(shared: Path) -> None:
     for name in NAMES[:2]:
-        tokenizer = load_tokenizer(shared / "tokenizers" / name)
+        tokenizer = opened(shared / "tokenizers" / name)
         for text in ("</s>", "<unk>", "a<s>b", "<0x0A>"):
             ids = tokenizer.encode(text)
             assert not set(ids) & tokenizer.special_ids

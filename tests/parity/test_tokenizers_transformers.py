@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.tokenizer_corpus import KINDS, TEXTS, corpus, trained
 
-from danlu.tokenize import Tokenizer, load_tokenizer, train
+from danlu.tokenize import Tokenizer, extend, load_tokenizer, train
 
 transformers = pytest.importorskip("transformers")
 
@@ -31,6 +31,14 @@ def _same(folder: Path, ours: Tokenizer) -> None:
 def test_every_kind(tmp_path: Path, kind: str) -> None:
     trained(kind).save(tmp_path)
     _same(tmp_path, trained(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_grown_vocabularies(tmp_path: Path, kind: str) -> None:
+    grown = extend(trained(kind), iter(["growing 新的词语 yet more 新的词语 🦙🦙 "] * 20), add=20).tokenizer
+    assert grown.vocab_size > trained(kind).vocab_size
+    grown.save(tmp_path)
+    _same(tmp_path, grown)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mistral", "qwen3"])

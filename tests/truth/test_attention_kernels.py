@@ -55,6 +55,20 @@ def test_attention_is_a_weighted_mean_of_allowed_values(name, mask, kv_heads, fa
     torch.testing.assert_close(KERNELS[name]().run(ask), by_hand(q, k, v, mask), atol=1e-5, rtol=1e-5)
 
 
+def test_blind_queries_answer_zeros_where_the_device_does_not_promise_it(monkeypatch) -> None:
+    from danlu.nn.kernels import sdpa
+
+    monkeypatch.setattr(sdpa, "ZERO_IF_BLIND", frozenset())
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(2, 6, 4, 4, generator=generator, requires_grad=True)
+    k, v = (torch.randn(2, 6, 2, 4, generator=generator) for _ in range(2))
+    found = sdpa.Sdpa().run(Ask(q, Keys(k, v, POSITION, SEGMENT), Layout(POSITION, SEGMENT), Causal(), NONE))
+    torch.testing.assert_close(found, by_hand(q.detach(), k, v, Causal()), atol=1e-5, rtol=1e-5)
+    found.sum().backward()
+    assert q.grad is not None
+    assert torch.equal(q.grad[SEGMENT == 0], torch.zeros(2, 4, 4))
+
+
 def test_equal_scores_give_the_mean() -> None:
     q = torch.zeros(1, 3, 1, 4)
     v = torch.tensor([[1.0], [4.0], [10.0]]).expand(3, 4)[None, :, None]

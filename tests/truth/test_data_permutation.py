@@ -37,7 +37,7 @@ def test_seeds_give_other_orders_and_no_place_is_preferred() -> None:
     assert chi.max() < 44.3
 
 
-def test_neighbours_do_not_stay_neighbours() -> None:
+def test_neighbors_do_not_stay_neighbors() -> None:
     order = permuted(np.arange(100_000), 100_000, 9)
     assert (np.abs(np.diff(order)) == 1).mean() < 1e-4
     assert abs(np.corrcoef(order, np.arange(100_000))[0, 1]) < 0.02

@@ -32,7 +32,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chats = [{"prompt": f"why {i}", "response": "so " * (1 + i % 5)} for i in range(200)]
     for name, rows in {"texts.jsonl": texts, "chats.jsonl": chats}.items():
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "book.txt").write_text("".join(f"line {i} of the book\n" for i in range(3000)))
+    (folder / "book.txt").write_text("".join(f"line {i} of the book\n" for i in range(1200)))
     return folder
 
 

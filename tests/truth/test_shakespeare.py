@@ -1,7 +1,7 @@
 """nanoGPT's character-level Shakespeare, cut to its first steps: as good as its own code is after as many.
 
-The whole run (2,000 steps, four minutes of one core) is docs/training.md's last block. The bound here is what a plain
-transcription of nanoGPT's model and loop reaches with this shortened schedule, and a little room for other processors.
+The whole run (2,000 steps, four minutes of one core) is docs/training.md's last block. A plain transcription of nanoGPT's
+model and loop, no code of danlu in it, reached 2.389 with this shortened schedule; the bound leaves room for rounding.
 """
 
 from __future__ import annotations
@@ -31,4 +31,4 @@ def test_the_first_300_steps(shared: Path, tmp_path: Path) -> None:
     ]
     done = train(RECIPE, changes, out=tmp_path / "out", quiet=True)
     assert done.report["held_out_loss"]["before"] == pytest.approx(4.2, abs=0.1)  # ln 67
-    assert done.report["held_out_loss"]["after"] < 2.47
+    assert done.report["held_out_loss"]["after"] < 2.389 + 0.02

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.tokenizer_corpus import CHINESE, ENGLISH, TEXTS, corpus, trained
+from tests.tokenizer_corpus import CHINESE, ENGLISH, TEXTS, corpus, opened, trained
 
 from danlu.core.errors import ConfigError, DataError
 from danlu.tokenize import Tokenizer, extend, extend_with, load_tokenizer, tokens_per_character, train
@@ -15,12 +15,13 @@ NEW = [f"{a}{b}" for a in CHINESE for b in CHINESE] * 3
 
 @pytest.fixture(scope="module")
 def llama(shared: Path) -> Tokenizer:
-    return load_tokenizer(shared / "tokenizers/llama-spm/pieces.jsonl")
+    return opened(shared / "tokenizers/llama-spm/pieces.jsonl")
 
 
+@pytest.mark.slow
 def test_llama_with_chinese_has_49953_pieces(shared: Path, llama: Tokenizer) -> None:
     """The figure of Chinese LLaMA; fewer tokens a Chinese character; round trips; old ids unmoved."""
-    grown = extend_with(llama, load_tokenizer(shared / "tokenizers/chinese_sp.model"))
+    grown = extend_with(llama, opened(shared / "tokenizers/chinese_sp.model"))
     merged = grown.tokenizer
     assert merged.vocab_size == 49_953
     assert len(grown.pieces) == 17_953
@@ -54,7 +55,7 @@ def test_a_text_is_spelled_as_before_and_then_joined_further(kind: str) -> None:
 
 def test_the_special_tokens_stay_where_they_are(shared: Path, tmp_path: Path) -> None:
     """tiny_bpe keeps its special tokens behind its pieces: the new ones come after them, also when read again."""
-    base = load_tokenizer(shared / "tokenizers/tiny_bpe")
+    base = opened(shared / "tokenizers/tiny_bpe")
     grown = extend(base, iter(ENGLISH * 10), add=30).tokenizer
     assert grown.special == base.special == {"<|endoftext|>": 2000, "<|im_start|>": 2001, "<|im_end|>": 2002}
     grown.save(tmp_path)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from danlu.tokenize import train
 from tests.tokenizer_corpus import trained
+
+from danlu.tokenize import train
 
 pytest.importorskip("sentencepiece", reason="unigram vocabularies are trained by the extra 'sentencepiece'")
 

@@ -1,5 +1,5 @@
 """danlu data inspect rows.jsonl --tokenizer DIR     tokens with their weights, lengths, what would be cut
-danlu data build recipe.yaml                      tokenise, hold out and pack what a recipe's data section names"""
+danlu data build recipe.yaml                      tokenize, hold out and pack what a recipe's data section names"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument("--too-long", default=cuts[0], choices=cuts)
     inspect.add_argument("--rows", type=int, default=10_000, help="how many rows to read (default 10,000)")
     inspect.add_argument("--show", type=int, default=3, help="how many rows to show (default 3)")
-    build = actions.add_parser("build", help="tokenise, hold out and pack a recipe's data")
+    build = actions.add_parser("build", help="tokenize, hold out and pack a recipe's data")
     build.add_argument("recipe", help="a recipe's YAML")
     build.add_argument("overrides", nargs="*", metavar="key=value", help="data.pack.length=256 and the like")
     build.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -23,11 +23,10 @@ def run(args: argparse.Namespace) -> None:
     done = train(args.recipe, args.changes, out=args.out, resume=not args.fresh, quiet=args.quiet)
     if args.quiet:
         return
-    print(
-        f"steps {done.report['steps']:,}, tokens {done.report['tokens']:,}, tokens/s {done.report['tokens_per_s']:,.0f}"
-    )
+    speed = f", tokens/s {rate:,.0f}" if (rate := done.report["tokens_per_s"]) else ""
+    print(f"steps    {done.report['steps']:,}, tokens {done.report['tokens']:,}{speed}")
     if held := done.report["held_out_loss"]:
-        print(f"held-out loss {held['before']:.4f} before, {held['after']:.4f} after")
+        print(f"held out loss {held['before']:.4f} before, {held['after']:.4f} after")
     planned, measured = done.report["planned"], done.report["this_process"]
     print(
         f"memory   {planned['peak_bytes'] / 2**20:,.0f} MiB planned at the peak ({planned['peak_phase']}), "

@@ -1,4 +1,4 @@
-"""Files to rows to documents to tokens to batches: read any shape, tokenise once, pack, mix, and go on after a kill."""
+"""Files to rows to documents to tokens to batches: read any shape, tokenize once, pack, mix, and go on after a kill."""
 
 from __future__ import annotations
 

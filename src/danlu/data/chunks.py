@@ -81,7 +81,7 @@ class Side:
         if not documents:
             return cls(*(np.zeros(0, dtype) for dtype in cls.DTYPES), supervised=0)
         weights = np.concatenate([document.weights for document in documents])
-        edges = np.flatnonzero(np.diff(weights)) + 1
+        edges = np.flatnonzero(weights[1:] != weights[:-1]) + 1
         starts = np.concatenate([[0], edges]) if len(weights) else edges
         return cls(
             np.concatenate([document.tokens for document in documents]),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Arrays = tuple[np.ndarray, np.ndarray]
 EXAMPLES = 5
+ONE = np.float32(1)
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,10 @@ class Encoder:
             yield np.concatenate([np.array(some, np.uint32) for some in (head, *ids, tail)])
 
     def _fitted_text(self, document: Text, tokens: np.ndarray, notes: Notes) -> list[Encoded]:
-        if not document.text.strip() and document.first and document.last:
+        if (not document.text or document.text.isspace()) and document.first and document.last:
             notes.add("empty", len(tokens), str(document.place))
             return []
-        whole = Encoded(tokens, np.ones(len(tokens), np.float32), document.place.line, document.characters)
+        whole = Encoded(tokens, np.broadcast_to(ONE, len(tokens)), document.place.line, document.characters)
         if self.length is None or 2 <= len(tokens) <= self.length + 1:
             return [whole]
         if len(tokens) < 2:

@@ -33,7 +33,7 @@ def _network(value: np.ndarray, half: int, keys: list[np.uint64]) -> np.ndarray:
 
 
 def _mixed(z: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser."""
+    """SplitMix64's finalizer."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

@@ -33,11 +33,13 @@ def pieces(blocks: Iterable[str], size: int = PIECE, cut: Callable[[str, int], i
     """Joins blocks and cuts them again into pieces of at most ``size`` characters; joined, they are the text."""
     held = ""
     for block in blocks:
-        held += block
-        while len(held) > size:
-            place = cut(held, size)
-            yield held[:place]
-            held = held[place:]
+        held, start = held + block, 0
+        while len(held) - start > size:
+            window = held[start : start + size + 1]  # one more: a cut looks at what follows it
+            place = cut(window, size)
+            yield window[:place]
+            start += place
+        held = held[start:]
     if held:
         yield held
 

@@ -27,7 +27,8 @@ MOST = 16
 
 def cores() -> int:
     """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def workers_for(size: int, asked: int | None) -> int:
@@ -113,7 +114,7 @@ class _Worker:
             answer = None
         if answer is None:
             raise DanluError(
-                f"{chunk.job.file}: the process tokenising row {chunk.first + 1} and after ended with code "
+                f"{chunk.job.file}: the process tokenizing row {chunk.first + 1} and after ended with code "
                 f"{self.process.wait()}; if memory ran out free some, and run the same command again: it goes on there"
             )
         header, blobs = answer

@@ -1,4 +1,4 @@
-"""``build``: every source of a recipe tokenised, split and packed; what is there already is not made again."""
+"""``build``: every source of a recipe tokenized, split and packed; what is there already is not made again."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def whole_shards(store: Path) -> list[Facts]:
 
 
 class _Sink:
-    """Appends documents of one side to flat files; equal weights of neighbours become one run."""
+    """Appends documents of one side to flat files; equal weights of neighbors become one run."""
 
     def __init__(self, folder: Path, side: str, dtype: Any, stack: ExitStack) -> None:
         names = {"tokens": dtype, **KINDS}

@@ -33,7 +33,7 @@ def inspection_lines(found: Inspection, *, color: bool) -> Iterator[str]:
 
 
 def told(shown: Shown, *, color: bool) -> str:
-    """One row, neighbours of equal weight joined; weights other than 0 and 1 are written out."""
+    """One row, neighbors of equal weight joined; weights other than 0 and 1 are written out."""
     runs: list[tuple[str, float]] = []
     for text, weight in shown.pieces:
         if runs and runs[-1][1] == weight:

@@ -1,4 +1,4 @@
-"""One source to one store: tokenised once, found again by its key, gone on with after a kill."""
+"""One source to one store: tokenized once, found again by its key, gone on with after a kill."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Tokenizing:
-    """What tokenising needs to know beside the source."""
+    """What tokenizing needs to know beside the source."""
 
     recipe: DataRecipe
     tokenizer: Tokenizer
@@ -91,7 +91,7 @@ class Tokenizing:
         jobs = self._jobs(folder, located, held_out, made_from["loss_on"])
         done = shards[-1] if shards else Facts()
         workers = workers_for(sum(sizes), self.workers)
-        title = f"tokenising {Path(located.source.from_).name}"
+        title = f"tokenizing {Path(located.source.from_).name}"
         with bar(title, sum(sizes), unit="bytes", done=done.read, quiet=self.quiet) as progress:
             every = results(_chunks(located, jobs, sizes, done), encoder, workers)
             with contextlib.closing(every):
@@ -152,4 +152,6 @@ def _told(every: Iterator[Result], progress: Bar, read: int) -> Iterator[Result]
 
 
 def _key(made_from: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    """Of all that matters; a photo laid beside the texts does not."""
+    matters = {name: value for name, value in made_from.items() if name != "skipped"}
+    return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()[:16]

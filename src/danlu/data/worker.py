@@ -1,4 +1,4 @@
-"""``python -m danlu.data.worker``: a process that tokenises chunks from stdin to stdout until stdin ends."""
+"""``python -m danlu.data.worker``: a process that tokenizes chunks from stdin to stdout until stdin ends."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,13 @@ def load(
         return model, None
     from ..tokenize import load_tokenizer
 
-    return model, load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.vocab_size > model.dims.vocab:
+        logging.getLogger("danlu").warning(
+            "%s: the tokenizer has %d tokens, the model only %d: those beyond are refused until models.grow adds them",
+            folder, tokenizer.vocab_size, model.dims.vocab,
+        )  # fmt: skip
+    return model, tokenizer
 
 
 def read_model(folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Decoder:
@@ -120,14 +126,10 @@ def read_into(model: Decoder, folder: str | Path) -> None:
     parameters = dict(model.named_parameters())
     entries = entries_of(model)
     found = _found(entries, files, folder, parameters)
-    by_file: dict[Path, list[str]] = defaultdict(list)
-    for name in found:
-        by_file[files[name]].append(name)
     with torch.no_grad():
-        for file, names in by_file.items():
-            with opened(file) as handle:
-                for name in names:
-                    _fill(handle, name, found[name], parameters, file)
+        for name, entry in found.items():
+            with opened(files[name]) as handle:  # anew for each: an open file keeps in memory what was read of it
+                _fill(handle, name, entry, parameters, files[name])
 
 
 def entries_of(model: Decoder) -> list[Entry]:

@@ -39,13 +39,16 @@ def save(
     model's family cannot express it.
     """
     path = Path(path)
-    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+    taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
+    if taken and not overwrite:
         raise CheckpointError(f"{path}: exists already; choose another directory, or say overwrite=True")
-    with atomic_folder(path.with_name(f"{path.name}.new")) as draft:
+    new, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
+    with atomic_folder(new if taken else path) as draft:
         write_into(model, tokenizer, draft, max_bytes=max_bytes)
-    if path.exists():
-        shutil.rmtree(path)
-    os.rename(path.with_name(f"{path.name}.new"), path)
+    if taken:  # the old directory makes room only when the new one is whole
+        os.rename(path, old)
+        os.rename(new, path)
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     return path
 
 

@@ -24,7 +24,8 @@ def product_dtype(x: Tensor) -> torch.dtype:
     What several maps read is rounded once and kept once if it is rounded before they read it.
     """
     kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # the meta device has none
+    return torch.get_autocast_dtype(kind) if casts else x.dtype
 
 
 class Linear(nn.Linear):

@@ -78,7 +78,9 @@ def memory_of_machine() -> int:
 def unmeasured() -> Device:
     """This machine with its memory alone, for who asks only whether a run fits."""
     unknown_rate = float("nan")
-    return Device(name="this machine", memory=memory_of_machine(), bandwidth=unknown_rate, matmul={"fp32": unknown_rate})
+    return Device(
+        name="this machine", memory=memory_of_machine(), bandwidth=unknown_rate, matmul={"fp32": unknown_rate}
+    )
 
 
 def this_machine(precision: str = "fp32") -> Device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from torch import nn
@@ -39,7 +40,16 @@ def parameters(recipe: Recipe) -> Sizes:
 
     Truth: tests/truth/test_plan_sizes.py (published counts of LLaMA, Qwen, Mistral and GPT-2; the closed form).
     """
-    model = on_meta(recipe)
+    key = json.dumps(recipe.write(), sort_keys=True)
+    if key not in _counted:
+        _counted[key] = _count(on_meta(recipe))
+    return _counted[key]
+
+
+_counted: dict[str, Sizes] = {}  # a plan asks for the same recipe a dozen times
+
+
+def _count(model: Decoder) -> Sizes:
     kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
     seen: set[int] = set()
     for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,19 @@ def nonempty(corpus: Iterable[str], what: str) -> Iterator[str]:
             yield text
     if not found:
         raise DataError(f"{what} holds no text to train on; name .txt, .md or .jsonl files with text in them")
+
+
+@contextmanager
+def spooled(given: Iterable[str]) -> Iterator[Callable[[], Iterator[str]]]:
+    """Texts that are read more than once: from a file on the disk, not from memory."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        file.writelines(json.dumps(text) + "\n" for text in given)
+
+        def again() -> Iterator[str]:
+            file.seek(0)
+            return map(json.loads, file)
+
+        yield again
 
 
 def _listed(corpus: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:

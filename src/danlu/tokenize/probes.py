@@ -34,9 +34,10 @@ def read_marks(render: Callable[[Rows, bool], str], special: re.Pattern[str]) ->
     last = render([asked, answer], False).partition(PROBE_ANSWER)[2]
     if (found := special.search(last)) is None:
         return Marks(header=header)
-    middle = render([asked, answer, {"role": "user", "content": PROBE_NEXT}], False).partition(PROBE_ANSWER)[2]
-    between = special.search(middle)
-    return Marks(header, found[0], last[: found.start()], between is not None and between[0] == found[0])
+    middle = render([asked, answer, {"role": "user", "content": PROBE_NEXT}], False)
+    between = special.search(middle.partition(PROBE_ANSWER)[2])
+    refused = not middle  # a template may refuse this conversation; then each answer is looked at by itself
+    return Marks(header, found[0], last[: found.start()], refused or (between is not None and between[0] == found[0]))
 
 
 def role_probes(role: str) -> list[Rows]:

@@ -230,7 +230,7 @@ def _answers(text: str, messages: Sequence[Mapping[str, Any]], header: str, end:
 
 
 def _merged(steps: list[Ids | Words]) -> list[Ids | Words]:
-    """Neighbouring constants of one weight as one."""
+    """Neighboring constants of one weight as one."""
     merged: list[Ids | Words] = []
     for step in steps:
         last = merged[-1] if merged else None

@@ -10,6 +10,7 @@ from ..core.errors import DataError
 
 SENTINEL = "\ue0a7"  # a private character that stands in for an answer
 ANSWERS = "assistant"
+THOUGHT = "<think>"  # a prompt may open one that the template strips from answers given before
 
 Render = Callable[[Sequence[Mapping[str, Any]], bool], str]
 
@@ -138,7 +139,7 @@ def _start(
     asked = _asked(messages[:number], render)
     if asked is not None and lower < len(asked) <= begin and text.startswith(asked):
         return len(asked)
-    least = header.find("\n") + 1 or len(header)
+    least = min(header.find("\n") + 1 or len(header), len(header.partition(THOUGHT)[0]))
     for length in range(len(header), max(least, 1) - 1, -1):
         if (place := text.rfind(header[:length], lower, begin)) >= 0:
             return place + length

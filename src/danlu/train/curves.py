@@ -35,7 +35,8 @@ def draw(lines: list[dict[str, Any]], path: Path) -> bool:
                 )
         place.set_xlabel("step")
         place.grid(alpha=0.3)
-        place.legend(loc="best")
+        if place.lines:
+            place.legend(loc="best")
     with atomic(path) as draft:
         figure.savefig(draft, dpi=110, format="png")
     return True

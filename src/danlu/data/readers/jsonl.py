@@ -31,6 +31,6 @@ class JsonLines(Reader):
                 raise DataError(
                     f"a line above {ROW_LIMIT >> 20} MiB; cut it into several rows", file=file.path, line=number
                 )
-            raw = line.removeprefix(MARK).strip() if number == 1 else line.strip()
-            if raw:
-                yield Row(number, raw)
+            line = line.removeprefix(MARK).strip() if number == 1 else line.strip()
+            if line:
+                yield Row(number, line)

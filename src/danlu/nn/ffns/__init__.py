@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.registry import Registry
-from ..activation import Activation, Gated
+from ..activation import Activation, Gated, Product
 from ..dims import Dims
 from ..layout import Layout
 from ..linear import Linear
@@ -39,13 +39,11 @@ class GatedFfn(Ffn, ABC):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         gate, up = self.gate(x), self.up(x)
         if not torch.is_grad_enabled():
-            return self.down(self._product(gate, up))
-        product = Gated.apply(gate, up, self.activation)
-        with remade(product, self._product, gate, up):
-            return self.down(product)
-
-    def _product(self, gate: Tensor, up: Tensor) -> Tensor:
-        return self.activation.of(gate).mul_(up)
+            return self.down(self.activation.of(gate).mul_(up))
+        product = Product(self.activation)
+        gated = Gated.apply(gate, up, product)
+        with remade(gated, product.make, gate, up):
+            return self.down(gated)
 
 
 FFNS: Registry[type[Ffn]] = Registry("ffn", Ffn, __name__)

@@ -36,11 +36,22 @@ class Sdpa(Kernel):
         if queries == keys and layout.spans and not layout.plain and ask.q.device.type == "cpu":
             return _by_document(ask)
         mask, causal = _mask(ask, queries, keys)
-        if queries == 1:
-            return _one_query(ask, mask)
-        q, k, v = ask.q.transpose(1, 2), ask.keys.k.transpose(1, 2), ask.keys.v.transpose(1, 2)
-        out = fused(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
-        return out.transpose(1, 2)
+        if mask is None or ask.q.device.type in ZERO_IF_BLIND:
+            return _fused(ask, mask, causal)
+        seeing = mask.any(-1, keepdim=True)  # (B, 1, T, 1)
+        return _fused(ask, mask | ~seeing, causal) * seeing.transpose(1, 2)
+
+
+ZERO_IF_BLIND = frozenset({"cpu"})
+"""Devices whose kernel answers zeros, and not NaN, to a query that may look at nothing."""
+
+
+def _fused(ask: Ask, mask: Tensor | None, causal: bool) -> Tensor:
+    if ask.q.shape[1] == 1:
+        return _one_query(ask, mask)
+    q, k, v = ask.q.transpose(1, 2), ask.keys.k.transpose(1, 2), ask.keys.v.transpose(1, 2)
+    out = fused(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
+    return out.transpose(1, 2)
 
 
 def _one_query(ask: Ask, mask: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
+from ..corpus import spooled
 from ..pieces import BYTE_PIECE, SPACE, read_byte_level, read_spaced, spell_bytes
 from ..tokenizer import Tokenizer
 from ..trainers import watched
@@ -37,12 +38,12 @@ class BpeExtender(Extender):
         return description["model"]["type"] == "BPE"
 
     def learn(self, base: Tokenizer, texts: Iterator[str], count: int) -> Additions:
-        kept = list(texts) if _spells_characters(base) else None  # read twice: for characters, then for merges
-        characters = _missing(base, kept or [])[:count]
         first = base.vocab_size
-        engine = _engine(base, characters, first)
-        symbols = {token: _symbol(token) for token in range(first + len(characters))}
-        pairs = _learned(engine, kept if kept is not None else texts, symbols, count - len(characters))
+        with spooled(texts) as again:
+            characters = [] if _byte_level(base) else _missing(base, again())[:count]
+            engine = _engine(base, characters, first)
+            symbols = {token: _symbol(token) for token in range(first + len(characters))}
+            pairs = _learned(engine, again(), symbols, count - len(characters))
         spelled = {_symbol(token): piece for token in symbols if (piece := engine.id_to_token(token))}
         old = {_symbol(token): [token] for token in range(first)}
         old |= {_symbol(first + n): _old_ids(base, letter) for n, letter in enumerate(characters)}
@@ -166,10 +167,6 @@ def _missing(base: Tokenizer, texts: Iterable[str]) -> list[str]:
 
 def _byte_level(base: Tokenizer) -> bool:
     return base.spelling is read_byte_level
-
-
-def _spells_characters(base: Tokenizer) -> bool:
-    return not _byte_level(base)
 
 
 def _spaced(raw: bytes) -> str:

@@ -47,7 +47,8 @@ class SentencepiecePieces(Reader):
     order = 60
 
     def finds(self, path: Path) -> Path | None:
-        return path if path.is_file() and path.suffix == ".jsonl" else None
+        file = path / "pieces.jsonl" if path.is_dir() else path
+        return file if file.is_file() and file.suffix == ".jsonl" else None
 
     def read(self, file: Path, config: dict[str, object]) -> tuple[Tokenizer, Profile | None]:
         return open_spm(read_pieces(file), config)
