@@ -26,6 +26,7 @@ def reduced(shared: Path, folder: Path) -> LifeRecipe:
     corpus["instructions"] = [str(shared / Path(p).relative_to("../shared/data")) for p in corpus["instructions"]]
     stages["tokenizer"]["vocab"] = 600
     train["architecture"] |= {"model": 64, "layers": 1}
+    train["optim"] |= {"lr": 5e-3}
     train["train"] |= {"steps": 60}
     tune["train"] |= {"steps": 20}
     stages["samples"] |= {"count": 2, "max_tokens": 8}

@@ -107,8 +107,6 @@ def verify(folder: str | Path) -> None:
         if not file.is_file():
             raise CheckpointError(f"{file}: is missing though the manifest lists it; use the checkpoint before it")
         if (size := file.stat().st_size) != facts["bytes"]:
-            raise CheckpointError(
-                f"{file}: has {size} bytes, the manifest {facts['bytes']}; it was cut or changed"
-            )
+            raise CheckpointError(f"{file}: has {size} bytes, the manifest {facts['bytes']}; it was cut or changed")
         if sha256(file) != facts["sha256"]:
             raise CheckpointError(f"{file}: its SHA-256 differs from the manifest; its bytes were changed on disk")
