@@ -34,19 +34,16 @@ def names() -> list[str]:
     return found
 
 
-def measure(chosen: list[str]) -> list[dict[str, Any]]:
-    """The rows of the chosen benchmarks; one that fails is a row that says so, and the others still run."""
-    lines: list[dict[str, Any]] = []
-    for name in chosen:
-        print(f"{name} …", file=sys.stderr, flush=True)
-        start = time.perf_counter()
-        try:
-            measured = importlib.import_module(name).rows()
-        except Exception as error:  # a missing peer must not hide the other figures
-            measured = [{"what": name, "held": None, "why": f"failed: {type(error).__name__}: {error}"}]
-        lines += [{"benchmark": name, **line} for line in measured]
-        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    return lines
+def measure(name: str) -> list[dict[str, Any]]:
+    """The rows of a benchmark; one that fails is a row that says so, and the others still run."""
+    print(f"{name} …", file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    try:
+        measured = importlib.import_module(name).rows()
+    except Exception as error:  # a missing peer must not hide the other figures
+        measured = [{"what": name, "held": None, "why": f"failed: {type(error).__name__}: {error}"}]
+    print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    return [{"benchmark": name, **line} for line in measured]
 
 
 def machine() -> dict[str, Any]:
@@ -101,12 +98,14 @@ def main(arguments: list[str]) -> int:
     if missing := [name for name in chosen if name not in names()]:
         print(f"no benchmark named {missing[0]!r}; there are: {', '.join(names())}", file=sys.stderr)
         return 2
-    facts = machine()
-    lines = measure(chosen)
+    facts, lines, file = machine(), [], HERE
+    for name in chosen:  # written one by one: what was measured survives a kill
+        lines += (measured := measure(name))
+        file = write(measured, facts)
     from table import text
 
     print(text(lines))
-    print(f"\nwritten: {write(lines, facts).relative_to(HERE.parent)} and {DOCUMENT.relative_to(HERE.parent)}")
+    print(f"\nwritten: {file.relative_to(HERE.parent)} and {DOCUMENT.relative_to(HERE.parent)}")
     return 0
 
 
