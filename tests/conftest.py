@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models of tests are tiny: a second thread only waits for the first
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
