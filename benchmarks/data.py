@@ -18,7 +18,7 @@ from typing import Any
 from table import medians, row, skipped, text
 
 HERE = Path(__file__).parent
-ROWS, ROUNDS, VOCAB = 40_000, 2, 6400
+ROWS, ROUNDS, VOCAB = 30_000, 2, 6400
 AIM_SPEED, AIM_MEMORY = 4.0, 0.5
 
 OURS = """
