@@ -42,7 +42,7 @@ def step_seconds(work: Work, device: Device) -> tuple[float, float]:
     t = Σ FLOPs_i / rate_i + bytes / bandwidth, divided by the shares of these rates that runs are seen to reach.
 
     Source: Williams, Waterman, Patterson 2009, "Roofline", CACM 52(4); the band: ``devices.Device.reached``.
-    Truth:  tests/truth/test_plan_time.py (steps of the Trainer on this machine fall into the band).
+    Truth:  tests/truth/test_plan_time.py (the arithmetic by hand, and its order of magnitude).
     """
     done, sizes = step_operations(work), parameters(work.recipe)
     again = int(work.recompute)
