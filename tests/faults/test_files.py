@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from danlu.core.errors import CheckpointError, DanluError
-from danlu.core.files import atomic, atomic_folder, read_json, seal, verify, write_json
+from danlu.core.files import atomic, atomic_folder, read_json, remove_drafts, seal, verify, write_json
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
@@ -69,3 +71,16 @@ def test_broken_json_has_an_address(tmp_path: Path) -> None:
         read_json(tmp_path / "x.json")
     with pytest.raises(DanluError, match="no such file"):
         read_json(tmp_path / "y.json")
+
+
+def test_what_a_killed_writer_left_is_removed_file_or_folder(tmp_path: Path) -> None:
+    """os._exit stands in for kill -9: no finally block runs."""
+    code = (
+        "import os, sys; from danlu.core.files import atomic, atomic_folder\n"
+        "with atomic(sys.argv[1] + '/a.json') as draft, atomic_folder(sys.argv[1] + '/b') as folder:\n"
+        "    draft.write_text('half'); (folder / 'c').write_text('half'); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 9
+    (tmp_path / ".hidden").touch()
+    assert [name.split(".")[1] for name in remove_drafts(tmp_path)] == ["a", "b"]
+    assert [path.name for path in tmp_path.iterdir()] == [".hidden"]

@@ -49,6 +49,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def remove_drafts(folder: str | Path) -> list[str]:
+    """Removes the temporary files and folders that killed writers left in ``folder``; returns their names."""
+    drafts = sorted(Path(folder).glob(".*.tmp"))
+    for draft in drafts:
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
+    return [draft.name for draft in drafts]
+
+
 def sync(path: Path) -> None:
     """Flushes a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..core.errors import CheckpointError, DataError
-from ..core.files import atomic_folder, read_json, seal, verify, write_json
+from ..core.files import atomic_folder, read_json, remove_drafts, seal, verify, write_json
 from .chunks import SIDES, Result, Side
 from .encoding import Notes
 
@@ -89,8 +89,7 @@ def check(folder: Path) -> None:
 
 def whole_shards(store: Path) -> list[Facts]:
     """The shards of an unfinished store that are whole; what comes after them is removed, drafts too."""
-    for draft in store.glob(".*.tmp"):
-        shutil.rmtree(draft, ignore_errors=True)
+    remove_drafts(store)
     found: list[Facts] = []
     while (folder := store / name_of(len(found))).is_dir():
         try:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import models
 from ..core.errors import CheckpointError
-from ..core.files import atomic_folder, read_json, seal, verify, write_json, write_text
+from ..core.files import atomic_folder, read_json, remove_drafts, seal, verify, write_json, write_text
 from ..tokenize import Tokenizer
 from . import state
 from .trainer import Trainer
@@ -89,9 +89,8 @@ class Checkpoints:
 
     def clean(self) -> None:
         """Removes what killed runs left half-written."""
-        for path in self.folder.glob(".*.tmp"):
-            shutil.rmtree(path, ignore_errors=True)
-            self.note(f"removed {path.name}, which a killed run left half-written")
+        for name in remove_drafts(self.folder):
+            self.note(f"removed {name}, which a killed run left half-written")
 
     def _prune(self) -> None:
         for path in self.all()[: -self.keep] if self.keep else []:
