@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from ..core.errors import ConfigError
 from ..core.rng import generator
 from ..core.spec import Spec
 from ..nn.linear import Birth
@@ -16,8 +17,16 @@ from .recipe import Recipe
 
 
 def recipe_of(architecture: Spec, *, vocab: int) -> Recipe:
-    """The recipe of ``{use: llama, model: 256, layers: 4, …}``; raises ConfigError for an unknown setting."""
-    return architecture.build(FAMILIES, vocab, where="architecture")
+    """The recipe of ``{use: llama, model: 256, layers: 4, …}``.
+
+    Raises: ConfigError for an unknown setting, or for a recipe that its family could not be saved with.
+    """
+    recipe: Recipe = architecture.build(FAMILIES, vocab, where="architecture")
+    try:
+        FAMILIES[recipe.family].published.write(recipe)
+    except ConfigError as error:
+        raise ConfigError(f"architecture: {error}") from None
+    return recipe
 
 
 def on_meta(recipe: Recipe) -> Decoder:

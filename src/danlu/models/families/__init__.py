@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import CheckpointError
 from ...core.registry import Registry
+from ...nn.dims import Dims
 from ..published import Settings
 from ..recipe import Recipe
 from ..weights import Entry
@@ -26,14 +28,22 @@ class Published:
 
 
 class Family:
-    """A newborn model's settings → Recipe (the function it wraps and is called like), and how it is published."""
+    """A newborn model's settings → Recipe, and how it is published.
 
-    def __init__(self, newborn: Callable[..., Recipe], published: Published) -> None:
+    ``newborn`` takes Dims and the settings that are the family's own; ``sizes`` says which sizes a recipe may give.
+    """
+
+    def __init__(self, newborn: Callable[..., Recipe], published: Published, sizes: Callable[..., Dims]) -> None:
         functools.update_wrapper(self, newborn)
-        self.newborn, self.published = newborn, published
+        self.newborn, self.published, self.sizes = newborn, published, sizes
+        vocab, *given = inspect.signature(sizes).parameters.values()
+        own = [p for p in inspect.signature(newborn).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        vocab = vocab.replace(kind=vocab.POSITIONAL_OR_KEYWORD)
+        self.__signature__ = inspect.Signature([vocab, *given, *own], return_annotation="Recipe")
 
     def __call__(self, vocab: int, **settings: Any) -> Recipe:
-        return self.newborn(vocab, **settings)
+        sizes = {name: settings.pop(name) for name in inspect.signature(self.sizes).parameters if name in settings}
+        return self.newborn(self.sizes(vocab=vocab, **sizes), **settings)
 
 
 FAMILIES: Registry[Family] = Registry("family", Family, __name__)
@@ -47,6 +57,6 @@ def of_type(model_type: str, where: str) -> Family:
     return known[model_type]
 
 
-def family(name: str, published: Published) -> Callable[[Callable[..., Recipe]], Family]:
+def family(name: str, published: Published, sizes: Callable[..., Dims]) -> Callable[[Callable[..., Recipe]], Family]:
     """Registers the function that fills a newborn's recipe, under the ``model_type`` of its config.json."""
-    return lambda newborn: FAMILIES.add(name)(Family(newborn, published))
+    return lambda newborn: FAMILIES.add(name)(Family(newborn, published, sizes))

@@ -30,17 +30,19 @@ def names(recipe: Recipe) -> list[Entry]:
         return [Entry(name, (name,)) for name, _ in Decoder(recipe).named_parameters()]
 
 
-@family("decoder", Published("danlu", "Decoder", read, write, names))
+def sizes(
+    *, vocab: int, model: int, layers: int, heads: int, context: int, kv_heads: int = 0, head: int = 0, width: int = 0
+) -> Dims:
+    """``ffn`` names the feed-forward part, so its width is ``width``."""
+    return Dims(
+        vocab=vocab, model=model, layers=layers, heads=heads, context=context, kv_heads=kv_heads, head=head, ffn=width
+    )
+
+
+@family("decoder", Published("danlu", "Decoder", read, write, names), sizes)
 def decoder(
-    vocab: int,
+    dims: Dims,
     *,
-    model: int,
-    layers: int,
-    heads: int,
-    context: int,
-    kv_heads: int = 0,
-    head: int = 0,
-    width: int = 0,
     position: Spec | str | dict = "rope",
     norm: Spec | str | dict = "rms",
     ffn: Spec | str | dict = "swiglu",
@@ -58,9 +60,6 @@ def decoder(
     Source: Phuong, Hutter 2022, arXiv:2207.09238, algorithm 10 (the decoder as a composition).
     Truth:  tests/truth/test_decoder.py (the sum of parts by hand; counts of parameters in closed form).
     """
-    dims = Dims(
-        vocab=vocab, model=model, layers=layers, heads=heads, context=context, kv_heads=kv_heads, head=head, ffn=width
-    )
     return Recipe(
         dims=dims, position=Spec.read(position), norm=Spec.read(norm), ffn=Spec.read(ffn), wiring=Spec.read(wiring),
         masks=(Spec.read(mask),), head_norm=None if head_norm is None else Spec.read(head_norm),

@@ -11,6 +11,7 @@ from ..published import Settings
 from ..recipe import Recipe
 from ..weights import Entry
 from . import Published, family
+from .sizes import plain
 
 PLAIN: dict[str, Spec] = {
     "gelu_new": Spec("gelu", {"bias": True, "tanh": True}),
@@ -101,23 +102,12 @@ def _entry(name: str, *ours: str, t: bool = False) -> Entry:
     return Entry(f"transformer.{name}", ours, transposed=t, aliases=(name,))
 
 
-@family("gpt2", Published("gpt2", "GPT2LMHeadModel", read, write, names))
-def gpt2(
-    vocab: int,
-    *,
-    model: int,
-    layers: int,
-    heads: int,
-    context: int,
-    ffn: int = 0,
-    dropout: float = 0.0,
-    tied: bool = True,
-) -> Recipe:
+@family("gpt2", Published("gpt2", "GPT2LMHeadModel", read, write, names), plain)
+def gpt2(dims: Dims, *, dropout: float = 0.0, tied: bool = True) -> Recipe:
     """LayerNorm before each sublayer, learned positions, a GELU feed-forward, biases everywhere, tied embeddings.
 
     x ← x + attention(ln(x));  x ← x + W_2 gelu(W_1 ln(x));  x_0 = E[token] + P[position]
     Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", §2.3.
     Truth:  tests/parity/test_families_gpt2.py (logits and gradients of transformers).
     """
-    dims = Dims(vocab=vocab, model=model, layers=layers, heads=heads, context=context, ffn=ffn)
     return _recipe(dims, PLAIN["gelu_new"], 1e-5, dropout, 0.02, tied)

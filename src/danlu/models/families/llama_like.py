@@ -26,11 +26,6 @@ SLOW_ROPE = Spec("rope", {"base": 1e6})
 """The positions of Qwen."""
 
 
-def gated_width(model: int) -> int:
-    """Two thirds of 4 · model, rounded up to a multiple of 64: as many weights as two maps of 4 · model."""
-    return -(-8 * model // (3 * 64)) * 64
-
-
 def body(settings: Settings, family: str) -> Recipe:
     """What every LLaMA-like config.json says: sizes, rope, norm, activation, tying."""
     heads, width = settings.need("num_attention_heads", int), settings.need("hidden_size", int)

@@ -11,7 +11,8 @@ from ...nn.dims import Dims
 from ..published import Settings
 from ..recipe import Recipe
 from . import Published, family
-from .llama_like import body, gated_width, names, only_full, settings_of, window_of, windowed
+from .llama_like import body, names, only_full, settings_of, window_of, windowed
+from .sizes import gated
 
 
 def read(settings: Settings) -> Recipe:
@@ -29,17 +30,10 @@ def write(recipe: Recipe) -> dict[str, Any]:
     return {**settings_of(recipe), "sliding_window": window_of(recipe.mask(0))}
 
 
-@family("mistral", Published("mistral", "MistralForCausalLM", read, write, names))
+@family("mistral", Published("mistral", "MistralForCausalLM", read, write, names), gated)
 def mistral(
-    vocab: int,
+    dims: Dims,
     *,
-    model: int,
-    layers: int,
-    heads: int,
-    context: int,
-    kv_heads: int = 0,
-    head: int = 0,
-    ffn: int = 0,
     window: int | None = 4096,
     position: Spec | str | dict = "rope",
     eps: float = 1e-5,
@@ -51,9 +45,5 @@ def mistral(
     Source: Jiang et al. 2023, arXiv:2310.06825, §2.
     Truth:  tests/parity/test_families_mistral.py (logits of transformers, beyond the window too).
     """
-    dims = Dims(
-        vocab=vocab, model=model, layers=layers, heads=heads, context=context,
-        kv_heads=kv_heads, head=head, ffn=ffn or gated_width(model),
-    )  # fmt: skip
     norm, masks = Spec("rms", {"eps": eps}), (windowed(window) if window else Spec("causal"),)
     return Recipe(dims=dims, family="mistral", position=Spec.read(position), norm=norm, masks=masks, tied=tied)

@@ -11,7 +11,8 @@ from ...nn.dims import Dims
 from ..published import Settings
 from ..recipe import Recipe
 from . import Published, family
-from .llama_like import SLOW_ROPE, body, gated_width, layered, layers_of, names, settings_of
+from .llama_like import SLOW_ROPE, body, layered, layers_of, names, settings_of
+from .sizes import gated
 
 
 def read(settings: Settings) -> Recipe:
@@ -29,29 +30,13 @@ def write(recipe: Recipe) -> dict[str, Any]:
     return {**settings_of(recipe), **layers_of(recipe)}
 
 
-@family("qwen2", Published("qwen2", "Qwen2ForCausalLM", read, write, names))
-def qwen2(
-    vocab: int,
-    *,
-    model: int,
-    layers: int,
-    heads: int,
-    context: int,
-    kv_heads: int = 0,
-    ffn: int = 0,
-    position: Spec | str | dict = SLOW_ROPE,
-    eps: float = 1e-6,
-    tied: bool = True,
-) -> Recipe:
+@family("qwen2", Published("qwen2", "Qwen2ForCausalLM", read, write, names), gated)
+def qwen2(dims: Dims, *, position: Spec | str | dict = SLOW_ROPE, eps: float = 1e-6, tied: bool = True) -> Recipe:
     """LLaMA with biases where queries, keys and values are made, and a slow rope for long contexts.
 
     q = W_q x + b_q, k = W_k x + b_k, v = W_v x + b_v
     Source: Yang et al. 2024, arXiv:2407.10671, §2.2.1; Qwen2.5: arXiv:2412.15115, §2.
     Truth:  tests/parity/test_families_qwen.py (logits of transformers, tied and untied, windows by layer).
     """
-    dims = Dims(
-        vocab=vocab, model=model, layers=layers, heads=heads, context=context,
-        kv_heads=kv_heads, ffn=ffn or gated_width(model),
-    )  # fmt: skip
     norm = Spec("rms", {"eps": eps})
     return Recipe(dims=dims, family="qwen2", position=Spec.read(position), norm=norm, bias=True, tied=tied)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ...core.errors import ConfigError
@@ -11,7 +12,8 @@ from ...nn.dims import Dims
 from ..published import Settings
 from ..recipe import Recipe
 from . import Published, family
-from .llama_like import SLOW_ROPE, biased, body, gated_width, layered, layers_of, names, settings_of
+from .llama_like import SLOW_ROPE, biased, body, layered, layers_of, names, settings_of
+from .sizes import gated
 
 
 def read(settings: Settings) -> Recipe:
@@ -30,30 +32,13 @@ def write(recipe: Recipe) -> dict[str, Any]:
     return {**settings_of(recipe), **layers_of(recipe), "attention_bias": recipe.bias}
 
 
-@family("qwen3", Published("qwen3", "Qwen3ForCausalLM", read, write, names))
-def qwen3(
-    vocab: int,
-    *,
-    model: int,
-    layers: int,
-    heads: int,
-    context: int,
-    kv_heads: int = 0,
-    head: int = 128,
-    ffn: int = 0,
-    position: Spec | str | dict = SLOW_ROPE,
-    eps: float = 1e-6,
-    tied: bool = True,
-) -> Recipe:
+@family("qwen3", Published("qwen3", "Qwen3ForCausalLM", read, write, names), partial(gated, head=128))
+def qwen3(dims: Dims, *, position: Spec | str | dict = SLOW_ROPE, eps: float = 1e-6, tied: bool = True) -> Recipe:
     """LLaMA whose queries and keys are normalized by head before they are rotated; no biases.
 
     q = rope(rms(W_q x)), k = rope(rms(W_k x)), each over the channels of one head
     Source: Yang et al. 2025, arXiv:2505.09388, §2.
     Truth:  tests/parity/test_families_qwen.py (logits of transformers, head sizes apart from model / heads).
     """
-    dims = Dims(
-        vocab=vocab, model=model, layers=layers, heads=heads, context=context,
-        kv_heads=kv_heads, head=head, ffn=ffn or gated_width(model),
-    )  # fmt: skip
     norm = Spec("rms", {"eps": eps})
     return Recipe(dims=dims, family="qwen3", position=Spec.read(position), norm=norm, head_norm=norm, tied=tied)
