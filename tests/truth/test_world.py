@@ -176,7 +176,8 @@ def _both(found: World, text: str) -> list[Person]:
 
 def test_sums_are_right_and_no_pair_is_on_both_sides(small: World) -> None:
     minus = re.compile(r"minus|减| - |[Tt]ake")
-    trained, asked = set(), set()
+    trained, questions = set(), set()
+    asked: dict[str, set[frozenset[int]]] = {"new wording": set(), "new sum": set()}
     for chat in Arithmetic().training(small):
         question, answer = (m["content"] for m in chat)
         numbers = [int(n) for n in re.findall(r"\d+", question)]
@@ -184,12 +185,16 @@ def test_sums_are_right_and_no_pair_is_on_both_sides(small: World) -> None:
         (result,) = map(int, re.findall(r"\d+", answer))
         assert result == (a - b if minus.search(question) else a + b) >= 0
         trained.add(frozenset(numbers))
+        questions.add(question)
     for e in Arithmetic().exam(small):
-        a, b = map(int, re.findall(r"\d+", e.messages[0]["content"]))
+        question = e.messages[0]["content"]
+        a, b = sorted(map(int, re.findall(r"\d+", question)), reverse=True)
         assert e.accept == (str(a + b if e.tags["attribute"] == "+" else a - b),)
-        asked.add(frozenset((a, b)))
-    assert len(trained) + len(asked) == 11 * 12 // 2
-    assert not trained & asked
+        assert question not in questions
+        asked[e.tags["phrasing"]].add(frozenset((a, b)))
+    assert len(trained) + len(asked["new sum"]) == 11 * 12 // 2
+    assert asked["new wording"] == trained
+    assert not trained & asked["new sum"]
 
 
 def test_small_talk_is_examined_in_phrasings_never_trained(small: World) -> None:

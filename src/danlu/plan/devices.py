@@ -108,7 +108,7 @@ def this_machine(precision: str = "fp32") -> Device:
         bandwidth=copied,
         matmul={"fp32": matmul, precision: matmul},
         attention=attention,
-        reached=(0.5, 1.0),
+        reached=(0.4, 1.0),
     )
 
 

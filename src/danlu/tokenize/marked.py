@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer as Backend
 
@@ -12,6 +13,13 @@ from .engines import Engine
 from .engines.reference import Reference
 
 GUARD = "\ufdd0"  # a noncharacter: put inside what a user wrote that spells a special token, so that it stays text
+
+
+class Plain(NamedTuple):
+    """Text without special tokens; ``bare``: no leading space is put before it."""
+
+    text: str
+    bare: bool
 
 
 class Marked:
@@ -35,21 +43,35 @@ class Marked:
         if self._whole is not None and not continues and GUARD not in text:
             return self._whole.encode(text)
         out: list[int] = []
-        at = 0
-        for match in self._split.finditer(text) if self._split else ():
-            self._plain(text[at : match.start()], continues if at == 0 else self._only_first, out)
-            out.append(self._id(match[0]))
-            at = match.end()
-        self._plain(text[at:], continues if at == 0 else self._only_first, out)
+        for piece in self.cut(text, continues=continues):
+            if isinstance(piece, int):
+                out.append(piece)
+            else:
+                out += self.engine(piece.bare).encode(piece.text.replace(GUARD, ""))
         return out
+
+    def cut(self, text: str, *, continues: bool) -> Iterator[int | Plain]:
+        """The ids of the special tokens and the plain text between them, in order; nothing that is empty."""
+        bare, at = continues, 0
+        for match in self._split.finditer(text) if self._split else ():
+            if match.start() > at:
+                yield Plain(text[at : match.start()], bare)
+            yield self._id(match[0])
+            bare, at = self._only_first, match.end()
+        if at < len(text):
+            yield Plain(text[at:], bare)
+
+    def engine(self, bare: bool) -> Engine:
+        """What encodes plain text."""
+        return self._bare if bare else self._engine
+
+    @property
+    def piecewise(self) -> bool:
+        """Whether text may be cut at its special tokens and encoded piece by piece."""
+        return self._whole is None
 
     def _id(self, found: str) -> int:
         return self._ids[found] if found in self._ids else self._ids[found.strip()]
-
-    def _plain(self, text: str, bare: bool, out: list[int]) -> None:
-        if text:
-            text = text.replace(GUARD, "")
-            out += (self._bare if bare else self._engine).encode(text)
 
 
 def guard(text: str, special: re.Pattern[str]) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import DanluError
-from .marked import GUARD
+from .marked import GUARD, Plain
 from .template import Count
 from .tracing import FIRST, Look, Trace, TracingSandbox, Untraceable, mark
 
@@ -71,9 +71,8 @@ class Skeletons:
         self._traced: Any = None
         special = sorted(tokenizer.special, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, [*special, GUARD])))
-        marked = tokenizer._marked
         plain = not any(t["lstrip"] or t["rstrip"] for t in tokenizer.description["added_tokens"])
-        self.usable = self.template.exists and marked._whole is None and plain
+        self.usable = self.template.exists and tokenizer.marked.piecewise and plain
 
     def render(
         self, conversations: Sequence[Sequence[Mapping[str, Any]]]
@@ -85,9 +84,8 @@ class Skeletons:
             for step in found[0].steps if found else ():
                 if isinstance(step, Words):
                     texts[step.bare].append(step.filled(found[1]))  # type: ignore[index]
-        marked = self.tokenizer._marked
-        engines = {False: marked._engine, True: marked._bare}
-        ids = {bare: iter(engines[bare].encode_batch(some) if some else []) for bare, some in texts.items()}
+        engine = self.tokenizer.marked.engine
+        ids = {bare: iter(engine(bare).encode_batch(some) if some else []) for bare, some in texts.items()}
         return [_assembled(found[0], ids) if found else None for found in chosen]
 
     def _choose(self, messages: Sequence[Mapping[str, Any]]) -> tuple[Skeleton, list[str]] | None:
@@ -127,20 +125,19 @@ class Skeletons:
         return skeleton
 
     def _assemble_one(self, skeleton: Skeleton, texts: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
-        marked = self.tokenizer._marked
-        engines = {False: marked._engine, True: marked._bare}
+        engine = self.tokenizer.marked.engine
         words = [(step.bare, text) for step, text in zip(skeleton.steps, texts, strict=True) if isinstance(step, Words)]
-        ids = {bare: iter([engines[bare].encode(text) for b, text in words if b == bare]) for bare in (False, True)}
+        ids = {bare: iter([engine(bare).encode(text) for b, text in words if b == bare]) for bare in (False, True)}
         return _assembled(skeleton, ids)
 
     def _traced_text(self, trace: Trace, roles: list[str]) -> str:
         if self._traced is None:
             sandbox = TracingSandbox()
-            self._traced = sandbox, sandbox.from_string(self.template.sources[self.template._name(None)])
+            self._traced = sandbox, sandbox.from_string(self.template.sources[self.template.name_of(None)])
         sandbox, template = self._traced
         given = {"messages": trace.probes(roles), "tools": None, "documents": None, "add_generation_prompt": False}
         try:
-            text = sandbox.run(template, {**self.template._named_tokens, **given})
+            text = sandbox.run(template, {**self.template.named_tokens, **given})
         except Untraceable:
             raise
         except Exception as error:  # whatever a template's program runs into on probes
@@ -149,7 +146,7 @@ class Skeletons:
 
     def _steps(self, text: str, messages: Sequence[Mapping[str, Any]], trace: Trace) -> list[Ids | Words]:
         """The text cut at its answers and at its special tokens, as rendering encodes it."""
-        marks = self.template._around(self.template._name(None), {})
+        marks = self.template.around(self.template.name_of(None), {})
         spans = _answers(text, messages, marks.header, marks.gap + (marks.end or ""))
         for number, content in enumerate(trace.contents):
             if marks.header in content:
@@ -169,29 +166,20 @@ class Skeletons:
 
     def _add(self, steps: list[Ids | Words], piece: str, weight: float) -> None:
         """One piece of the text, as ``Marked.encode`` takes it."""
-        marked = self.tokenizer._marked
         last = steps[-1] if steps else None
         continues = isinstance(last, Words) or (last is not None and last.ids[-1] not in self.tokenizer.special_ids)
-        bare, at = continues, 0
-        for match in marked._split.finditer(piece) if marked._split else ():
-            self._add_words(steps, piece[at : match.start()], bare, weight)
-            steps.append(Ids([marked._id(match[0])], weight))
-            bare, at = marked._only_first, match.end()
-        self._add_words(steps, piece[at:], bare, weight)
+        cuts = self.tokenizer.marked.cut(piece, continues=continues)
+        steps += [Ids([cut], weight) if isinstance(cut, int) else self._words(cut, weight) for cut in cuts]
 
-    def _add_words(self, steps: list[Ids | Words], text: str, bare: bool, weight: float) -> None:
-        if not text:
-            return
-        parts = _parts(text)
+    def _words(self, plain: Plain, weight: float) -> Ids | Words:
+        parts = _parts(plain.text)
         if any(isinstance(part, int) for part in parts):
             self._check_edges(parts)
-            steps.append(Words(parts, bare, weight))
-            return
-        marked = self.tokenizer._marked
-        ids = (marked._bare if bare else marked._engine).encode(text.replace(GUARD, ""))
+            return Words(parts, plain.bare, weight)
+        ids = self.tokenizer.marked.engine(plain.bare).encode(plain.text.replace(GUARD, ""))
         if not ids:
             raise Untraceable("text of no token")
-        steps.append(Ids(ids, weight))
+        return Ids(ids, weight)
 
     def _check_edges(self, parts: list[Part]) -> None:
         """No special token may be spelled half by the template and half by a content."""

@@ -70,7 +70,7 @@ class Template:
     def end_of_turn(self) -> int | None:
         """The id that ends an answer; None if there is no template, or it writes none."""
         try:
-            end = self._around("default", {}).end if self._sources else None
+            end = self.around("default", {}).end if self._sources else None
         except DanluError:
             return None
         return None if end is None else self._tokenizer.special[end]
@@ -105,18 +105,18 @@ class Template:
         extras: Mapping[str, Any] | None = None,
     ) -> str:
         """The rendered text, as ``apply_chat_template(tokenize=False)`` of transformers gives it."""
-        self._name(tools)
+        self.name_of(tools)
         rows = checked(messages, self._knows, lambda: self.roles)
         return self._run(rows, prompt, tools, extras or {}).replace(GUARD, "")
 
     def _render(
         self, messages: Sequence[Message], count: Count, prompt: bool, tools: Any, extras: Mapping[str, Any]
     ) -> Rendered:
-        name = self._name(tools)
+        name = self.name_of(tools)
         rows = self._guarded(checked(messages, self._knows, lambda: self.roles))
         tools = self._guarded(tools) if tools else tools
         text = self._run(rows, prompt, tools, extras)
-        marks = self._around(name, extras)
+        marks = self.around(name, extras)
 
         def again(changed: Sequence[Message], asks: bool) -> str:
             return self._run(changed, asks, tools, extras)
@@ -184,10 +184,10 @@ class Template:
     def _run(self, messages: Any, prompt: bool, tools: Any, extras: Mapping[str, Any]) -> str:
         if self._unsafe is not None:
             raise self._unsafe
-        sandbox, template = self._compile(self._name(tools))
+        sandbox, template = self._compile(self.name_of(tools))
         given = {"messages": messages, "tools": tools or None, "documents": None, "add_generation_prompt": prompt}
         try:
-            return sandbox.run(template, {**self._named_tokens, **given, **extras})
+            return sandbox.run(template, {**self.named_tokens, **given, **extras})
         except SecurityError as error:
             raise UnsafeTemplate(f"the chat template does what it may not: {error.message}; use another") from None
         except TemplateError as error:
@@ -211,7 +211,8 @@ class Template:
                 raise DataError(f"the chat template does not compile: {error}") from None
         return self._compiled[name]
 
-    def _name(self, tools: Any) -> str:
+    def name_of(self, tools: Any) -> str:
+        """Which of the templates serves a conversation with or without tools."""
         if not self._sources:
             who = self._tokenizer.source or "the tokenizer"
             raise DataError(f"{who} has no chat template; put a chat_template.jinja beside its tokenizer.json")
@@ -222,13 +223,14 @@ class Template:
         return "default"
 
     @cached_property
-    def _named_tokens(self) -> dict[str, str]:
+    def named_tokens(self) -> dict[str, str]:
+        """The special tokens that a template may name: bos_token, eos_token and the like."""
         profile = self._tokenizer.profile
         roles = {f"{role}_token": text for role in ("bos", "eos", "pad", "unk") if (text := profile.name(role))}
         rest = {k: v for k, v in profile.rest.items() if k.endswith("_token") and isinstance(v, str)}
         return {**rest, **roles}
 
-    def _around(self, name: str, extras: Mapping[str, Any]) -> Marks:
+    def around(self, name: str, extras: Mapping[str, Any]) -> Marks:
         """What stands around an answer, read off a conversation of private characters."""
         key = (name, repr(sorted(extras.items())) if extras else "")
         if key not in self._marks:

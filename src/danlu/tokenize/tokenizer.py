@@ -106,7 +106,7 @@ class Tokenizer:
 
         ``continues``: the text goes on after other text, so no space is put before it by vocabularies that do so.
         """
-        return self._marked.encode(text, continues=continues)
+        return self.marked.encode(text, continues=continues)
 
     @cached_property
     def engine(self) -> Engine:
@@ -125,7 +125,8 @@ class Tokenizer:
         return Reference(self._plain)
 
     @cached_property
-    def _marked(self) -> Marked:
+    def marked(self) -> Marked:
+        """What encodes text in which special tokens are written out."""
         return Marked(self.backend, self._description, self.engine)
 
     # ── ids to text ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,11 +21,7 @@ def report(
     peak: Peak,
     planned: Memory,
 ) -> dict[str, Any]:
-    """Everything is counted or measured. ``this_process`` figures leave out what a killed process did before.
-
-    ``peak`` was measured from the first step on: the weights, which were there by then, are added.
-    """
-    weights = sum(parameter.nbytes for parameter in trainer.model.parameters())
+    """Everything is counted or measured. ``this_process`` figures leave out what a killed process did before."""
     steps = [line for line in lines if "loss" in line]
     held = [line["held_out_loss"] for line in lines if "held_out_loss" in line]
     rates = sorted(line["tokens_per_s"] for line in steps)
@@ -39,7 +35,7 @@ def report(
         "loss": {"first": steps[0]["loss"], "last": steps[-1]["loss"]} if steps else None,
         "held_out_loss": {"before": held[0], "after": held[-1]} if held else None,
         "tokens_per_s": rates[len(rates) // 2] if rates else None,
-        "this_process": {"seconds": round(seconds, 2), "peak_bytes": weights + peak.bytes_, "peak_of": peak.kind},
+        "this_process": {"seconds": round(seconds, 2), "peak_bytes": peak.bytes_, "peak_of": peak.kind},
         "planned": {"peak_bytes": planned.peak_bytes, "peak_phase": planned.peak_phase, "bytes": planned.phases},
         "precision": recipe.train.precision.use,
         "device": trainer.device,

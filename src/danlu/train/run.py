@@ -20,9 +20,9 @@ from ..core.errors import ConfigError
 from ..core.files import atomic_folder, seal, verify
 from ..core.rng import derive
 from ..models import Decoder
-from ..plan import measuring
+from ..plan import Peak, measuring
 from ..tokenize import Tokenizer
-from . import held_out
+from . import held_out, state
 from .blame import blame
 from .checkpoint import Checkpoints
 from .curves import draw
@@ -70,10 +70,9 @@ def train(
     with _machine(recipe):
         begin = time.monotonic()
         work = _Work(recipe, folder)
-        with measuring() as peak:
-            stopped = work.fit()
+        stopped = work.fit()
         seconds = time.monotonic() - begin
-    return work.close(stopped, seconds, peak)
+    return work.close(stopped, seconds)
 
 
 class _Work:
@@ -92,6 +91,7 @@ class _Work:
         text = config.dump(recipe)
         self.checkpoints = Checkpoints(folder.checkpoints, self.tokenizer, text, keep=keep, note=folder.note)
         self.bytes_ = held_out.byte_table(self.tokenizer, model.dims.vocab)
+        self.peak = Peak()
 
     # ── what the trainer asks of its keeper ──────────────────────────────────────────────────────────────────────
     def save(self, trainer: Trainer) -> None:
@@ -115,12 +115,22 @@ class _Work:
             for hook in self.hooks:
                 begun.append(hook)
                 self.trainer.serve(hook.begin(self._sight(start)), self)
-            return self.trainer.fit(self.steps, self.hooks, self)
+            return self._measured(start)
         finally:
             for hook in begun:
                 hook.end()
 
-    def close(self, stopped: str, seconds: float, peak: Any) -> Run:
+    def _measured(self, start: int) -> str:
+        """Notes the peak of memory from the second step on: the first loads libraries, which are nobody's plan."""
+        trainer = self.trainer
+        stopped = trainer.fit(min(start + 1, self.steps - 1), self.hooks, self)
+        held = state.held_bytes(trainer)
+        with measuring() as self.peak:
+            stopped = stopped or trainer.fit(self.steps, self.hooks, self)
+        self.peak.bytes_ += held
+        return stopped
+
+    def close(self, stopped: str, seconds: float) -> Run:
         """Writes final/, curves.png and report.json."""
         trainer, folder = self.trainer, self.folder
         if stopped:
@@ -131,7 +141,7 @@ class _Work:
         lines = folder.ledger.lines
         if not draw(lines, folder.path / "curves.png"):
             folder.note("curves.png was not drawn: it needs matplotlib, pip install 'danlu[plot]'")
-        measured = {"stopped": stopped, "seconds": seconds, "peak": peak}
+        measured = {"stopped": stopped, "seconds": seconds, "peak": self.peak}
         folder.finish(report(self.recipe, self.trainer, self.data, lines, planned=self.planned, **measured))
         return Run(folder.path, trainer.model.eval(), self.tokenizer, lines, folder.report)
 

@@ -25,6 +25,12 @@ def optimizer_tensors(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
+def held_bytes(trainer: Trainer) -> int:
+    """Weights, gradients and the optimizer's state that are held between two steps."""
+    held = [*trainer.model.parameters(), *optimizer_tensors(trainer).values()]
+    return sum(t.nbytes for t in [*held, *(p.grad for p in trainer.model.parameters() if p.grad is not None)])
+
+
 def restore_optimizer(trainer: Trainer, tensors: dict[str, Tensor], where: str) -> None:
     """Raises CheckpointError if the state is of other parameters."""
     order = _order(trainer.optimizer)

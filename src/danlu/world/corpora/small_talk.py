@@ -28,7 +28,7 @@ MANNERS: dict[Language, tuple[Manner, ...]] = {
         ),
         Manner(
             ("What can you do?", "How can you help me?", "What do you know?", "What are you able to do?"),
-            "I can tell you about people, add and subtract small numbers, and chat a little.",
+            "I can tell you about people, do some small sums, and chat a little.",
         ),
         Manner(("Thank you!", "Thanks a lot!", "Many thanks!", "Thank you very much!"), "You are welcome!"),
         Manner(("How are you?", "How are you doing?", "Are you well?", "How are you today?"), "I am fine, thank you."),
@@ -55,7 +55,7 @@ MANNERS: dict[Language, tuple[Manner, ...]] = {
         ),
         Manner(
             ("你会做什么？", "你能帮我什么？", "你知道些什么？", "你能做什么？"),
-            "我可以介绍人物，做小数目的加减法，也可以陪你聊聊天。",
+            "我可以介绍人物，做一些小加减法，也可以陪你聊聊天。",
         ),
         Manner(("谢谢！", "多谢！", "非常感谢！", "谢谢你！"), "不客气！"),
         Manner(("你好吗？", "你最近怎么样？", "你过得好吗？", "你今天好吗？"), "我很好，谢谢你。"),
