@@ -30,14 +30,14 @@ def rows() -> list[dict[str, Any]]:
     return [_row(model, peer, batch) for batch in (1, 8)]
 
 
-def _peer(model: danlu.models.Decoder, folder: Path) -> Any:
+def _peer(model: danlu.models.Stack, folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     danlu.models.save(model, None, folder)
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def _row(model: danlu.models.Decoder, peer: Any, batch: int) -> dict[str, Any]:
+def _row(model: danlu.models.Stack, peer: Any, batch: int) -> dict[str, Any]:
     prompts = torch.randint(0, VOCAB, (batch, PROMPT), generator=torch.Generator().manual_seed(1))
     ours, theirs = _ours(model, prompts), _theirs(peer, prompts)
     assert ours() == theirs(), "the two do not say the same"
@@ -52,7 +52,7 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _ours(model: danlu.models.Decoder, prompts: torch.Tensor) -> Callable[[], list[list[int]]]:
+def _ours(model: danlu.models.Stack, prompts: torch.Tensor) -> Callable[[], list[list[int]]]:
     lists, plain = prompts.tolist(), _Plain()
     return lambda: [
         list(one.tokens)

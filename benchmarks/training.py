@@ -84,7 +84,14 @@ def _lines(
 
 
 WHY = {
-    "pretraining fp32, speed": "a dense step is matrix products, and both sides call the same ones",
+    "pretraining fp32, speed": (
+        "torch's profiler: 73 % of our step is matrix products and 19 % fused attention, and both sides call the same "
+        "ones; norms, rotation, activation, loss and AdamW share the last 8 %"
+    ),
+    "SFT, speed": (
+        "TRL packs here too, so neither side pads, and 92 % of our step are products and fused attention; what is gained "
+        "comes from attention within documents only and from chunked logits"
+    ),
     "pretraining fp32, peak memory": (
         "danlu plan counts 666 MiB of tensors at the peak, 394 of them weights, gradients and AdamW's states, which "
         "both sides hold; the C library's heap adds about 190 MiB of holes. MALLOC_MMAP_THRESHOLD_=4000000 ends them "

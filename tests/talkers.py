@@ -11,7 +11,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 import danlu.models
 from danlu.core.spec import Spec
-from danlu.models import Decoder
+from danlu.models import Stack
 from danlu.tokenize import Tokenizer, load_tokenizer
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -37,7 +37,7 @@ def small_tokenizer(folder: Path) -> Tokenizer:
     return load_tokenizer(folder)
 
 
-def small_model(use: str = "llama", *, vocab: int = 267, seed: int = 3, **sizes: float) -> Decoder:
+def small_model(use: str = "llama", *, vocab: int = 267, seed: int = 3, **sizes: float) -> Stack:
     """Random weights, large enough that logits differ and that what came long before matters."""
     settings = {"model": 48, "layers": 3, "heads": 4, "context": 96} | sizes
     model = danlu.models.build(Spec.read({"use": use, **settings}), vocab=vocab, seed=seed)

@@ -12,7 +12,7 @@ from data_tokenizer import make_tokenizer
 from danlu.core.batch import Batch
 from danlu.core.rng import Rng
 from danlu.core.spec import Spec
-from danlu.models import Decoder, build
+from danlu.models import Stack, build
 
 WORDS = [
     "the",
@@ -64,7 +64,7 @@ def write_recipe(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def tiny_model(vocab: int = 40, seed: int = 0, **changes: Any) -> Decoder:
+def tiny_model(vocab: int = 40, seed: int = 0, **changes: Any) -> Stack:
     return build(Spec.read(LLAMA | changes), vocab=vocab, seed=seed)
 
 

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from danlu.core.spec import Spec
-from danlu.models import Decoder, build
+from danlu.models import Stack, build
 
 SIZES = {"model": 32, "layers": 2, "heads": 4, "kv_heads": 2, "context": 32, "width": 48}
 
 
 @pytest.fixture
-def newborn() -> Callable[..., Decoder]:
+def newborn() -> Callable[..., Stack]:
     """A decoder of the given parts in evaluation mode, with weights large enough for errors to show."""
 
-    def make(**parts: Any) -> Decoder:
+    def make(**parts: Any) -> Stack:
         model = build(Spec("decoder", {**SIZES, **parts}), vocab=50).eval()
         generator = torch.Generator().manual_seed(3)
         with torch.no_grad():

@@ -10,19 +10,19 @@ from torch import Tensor
 from train_tiny import packed, tiny_model
 
 from danlu.core.batch import Batch, Record
-from danlu.models import Decoder
+from danlu.models import Stack
 from danlu.objectives import OBJECTIVES, Loss, Objective
 
 RECORDS: dict[type[Record], Callable[[], Record]] = {Batch: lambda: packed(6, 24)}
 """How each kind of record is made; an objective that reads a new kind needs an entry."""
 
 
-def parts_of(name: str) -> tuple[Objective, Decoder, Record]:
+def parts_of(name: str) -> tuple[Objective, Stack, Record]:
     objective = OBJECTIVES[name](16)
     return objective, tiny_model(), RECORDS[objective.reads]()
 
 
-def gradient(objective: Objective, model: Decoder, records: list[Record]) -> tuple[list[Loss], list[Tensor]]:
+def gradient(objective: Objective, model: Stack, records: list[Record]) -> tuple[list[Loss], list[Tensor]]:
     model.zero_grad()
     losses = [objective.loss(model, record) for record in records]
     for loss in losses:

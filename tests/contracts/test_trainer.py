@@ -9,7 +9,7 @@ from train_tiny import Fixed, packed, tiny_model
 
 from danlu.core.batch import IGNORE, Batch
 from danlu.core.errors import DanluError
-from danlu.models import Decoder
+from danlu.models import Stack
 from danlu.objectives.next_token import NextToken
 from danlu.train.optims.sgd import Sgd
 from danlu.train.precisions.fp16 import Fp16
@@ -151,7 +151,7 @@ def alone(batch: Batch) -> Batch:
 def test_a_model_that_recomputes_its_blocks_steps_alike() -> None:
     batch = packed(4, 24)
 
-    def weights(recompute: bool) -> Decoder:
+    def weights(recompute: bool) -> Stack:
         model = tiny_model()
         model.recompute = recompute
         Trainer(model, NextToken(), Fixed(batch), Sgd(lr=1.0)).update([batch])

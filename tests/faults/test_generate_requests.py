@@ -8,7 +8,7 @@ from talkers import small_model, small_tokenizer
 from danlu.core.errors import DanluError
 from danlu.infer import Local, generate, log_likelihoods, stream
 from danlu.infer.sampling import Sampling
-from danlu.models import Decoder
+from danlu.models import Stack
 from danlu.tokenize import Tokenizer
 
 
@@ -18,7 +18,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def model() -> Decoder:
+def model() -> Stack:
     return small_model(context=16)
 
 
@@ -51,18 +51,18 @@ def test_a_request_that_cannot_be_served(model, tokenizer, prompt, settings, sen
         generate(model, tokenizer, ["fine", prompt], **settings)
 
 
-def test_no_prompts_no_completions(model: Decoder, tokenizer: Tokenizer) -> None:
+def test_no_prompts_no_completions(model: Stack, tokenizer: Tokenizer) -> None:
     assert generate(model, tokenizer, []) == []
 
 
-def test_a_stream_is_refused_when_it_is_made_not_when_it_is_read(model: Decoder, tokenizer: Tokenizer) -> None:
+def test_a_stream_is_refused_when_it_is_made_not_when_it_is_read(model: Stack, tokenizer: Tokenizer) -> None:
     with pytest.raises(DanluError, match="prompt 0 is empty"):
         stream(model, tokenizer, "")
     with pytest.raises(DanluError, match="max_tokens"):
         stream(model, tokenizer, "a", Sampling(max_tokens=-1))
 
 
-def test_chat_names_settings_it_does_not_know(model: Decoder, tokenizer: Tokenizer) -> None:
+def test_chat_names_settings_it_does_not_know(model: Stack, tokenizer: Tokenizer) -> None:
     local = Local(model, tokenizer)
     with pytest.raises(DanluError, match=r"chat: no key named 'temprature' .did you mean 'temperature'"):
         local.chat([[{"role": "user", "content": "a"}]], temprature=1)
@@ -80,6 +80,6 @@ def test_chat_names_settings_it_does_not_know(model: Decoder, tokenizer: Tokeniz
         (([-3], [1]), "token id -3 is out of range"),
     ],
 )
-def test_rows_that_cannot_be_scored(model: Decoder, row, sentence: str) -> None:
+def test_rows_that_cannot_be_scored(model: Stack, row, sentence: str) -> None:
     with pytest.raises(DanluError, match=f"row 1: .*{sentence}"):
         log_likelihoods(model, [([1], [2]), row])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from train_tiny import Fixed, packed, tiny_model, write_recipe
 
 from danlu.core.errors import DanluError
-from danlu.models import Decoder
+from danlu.models import Stack
 from danlu.objectives.next_token import NextToken
 from danlu.tokenize import Tokenizer
 from danlu.train import run as running
@@ -26,7 +26,7 @@ HOOKS = [{"use": "save", "every": 3, "keep": 2}, "log", {"use": "rescue", "windo
 class Planted(nn.Module):
     """Passes x on, and multiplies rows in which ``tokens`` holds the poisoned id by a factor."""
 
-    def __init__(self, model: Decoder, poison: int, factor: float) -> None:
+    def __init__(self, model: Stack, poison: int, factor: float) -> None:
         super().__init__()
         self.poison, self.factor, self.hit = poison, factor, torch.zeros(0)
         model.embed.register_forward_pre_hook(self._look)
@@ -38,7 +38,7 @@ class Planted(nn.Module):
         return x * torch.where(self.hit, self.factor, 1.0)[:, None, None]
 
 
-def plant(model: Decoder, poison: int, factor: float) -> Decoder:
+def plant(model: Stack, poison: int, factor: float) -> Stack:
     planted = Planted(model, poison, factor)
     model.blocks[1].register_forward_hook(lambda module, inputs, output: planted(output))
     return model
@@ -75,7 +75,7 @@ def poisoned(folder: Path, monkeypatch: pytest.MonkeyPatch, factor: float, every
     (folder / "text.jsonl").write_text("\n".join(lines) + "\n")
     real = running.origin
 
-    def origin(recipe: object) -> tuple[Decoder, Tokenizer]:
+    def origin(recipe: object) -> tuple[Stack, Tokenizer]:
         model, tokenizer = real(recipe)  # type: ignore[arg-type]
         return plant(model, tokenizer.encode("€")[0], factor), tokenizer
 

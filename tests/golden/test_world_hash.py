@@ -16,12 +16,12 @@ from danlu.world import World, world
 from danlu.world.corpora import CORPORA
 
 GOLDEN = {
-    "arithmetic": "ce8418a898f2ef85f8fcf7258a156518dd5b6152a668c62a3221e755df37b882",
+    "arithmetic": "72c0fbf3844f4c6ff4acefb5410b4d886b66edd0f1fb9dcf8d15626105ef7a51",
     "biographies": "172947f2a156ad8b962ce7f0abd21c455c603c627c9b20026fb544f970f2b0ef",
     "dialogues": "227eaf334bcbdf18e7b54bcb5808fb8e38c6d5f05a276782a533b524f3bd2c88",
     "people": "c8729555ea86c175178beacee3493bbbe10d12b4a6805118e5a75c9a3131d389",
     "questions": "93823a219303c957bb198a7ab2f3af7b954279454e095edaadba625e831d7b28",
-    "small_talk": "4d389b7da2bb49489b875e730c4f7e78badb139e2be785c0ea3506db498606dc",
+    "small_talk": "79091c8a0c0a49b47d735daa15c6cb7154c571aca1a51a81ef3e1ab5f5c45d0c",
     "strangers": "5082eefac87e17baad16fd711dbea166b354bb659ee0740d10ddb109f01c3c89",
 }
 

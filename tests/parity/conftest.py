@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from danlu.models import Decoder, load
+from danlu.models import Stack, load
 
 transformers = pytest.importorskip("transformers")
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 
-Pair = tuple[Any, Decoder, Path]
+Pair = tuple[Any, Stack, Path]
 
 
 @pytest.fixture
@@ -42,10 +42,10 @@ def twins(tmp_path: Path) -> Callable[..., Pair]:
 
 
 @pytest.fixture
-def reopened(tmp_path: Path) -> Callable[[Decoder], Any]:
+def reopened(tmp_path: Path) -> Callable[[Stack], Any]:
     """transformers' model of the directory that danlu writes."""
 
-    def make(model: Decoder) -> Any:
+    def make(model: Stack) -> Any:
         from danlu.models import save
 
         folder = save(model, None, tmp_path / "ours")

@@ -78,11 +78,11 @@ def test_log_likelihoods_equal_transformers_row_by_row(
 def test_what_rows_share_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two subjects of 30 questions × 4 letters, 200 tokens of shots, 20 to 29 of question: 2 · 200 + what is new."""
     from danlu.infer import log_likelihoods
-    from danlu.models import Decoder
+    from danlu.models import Stack
 
     model, fed = small_model(context=256), []
-    hidden = Decoder.hidden
-    monkeypatch.setattr(Decoder, "hidden", lambda self, t, l=None: fed.append(t.numel()) or hidden(self, t, l))  # noqa: E741
+    hidden = Stack.hidden
+    monkeypatch.setattr(Stack, "hidden", lambda self, t, l=None: fed.append(t.numel()) or hidden(self, t, l))  # noqa: E741
     shots = [torch.randint(3, 267, (200,), generator=torch.Generator().manual_seed(s)).tolist() for s in (1, 2)]
     rows = [([*shots[i % 2], i, *[7] * (19 + i % 10)], [x]) for i in range(60) for x in (10, 11, 12, 13)]
     log_likelihoods(model, rows)

@@ -12,7 +12,7 @@ import torch
 
 from danlu.core.batch import Batch
 from danlu.core.spec import Spec
-from danlu.models import Decoder, Recipe
+from danlu.models import Recipe, Stack
 from danlu.nn.dims import Dims
 from danlu.nn.layout import Layout
 from danlu.objectives import OBJECTIVES
@@ -117,7 +117,7 @@ def test_generation() -> None:
     from danlu.infer.runner import Runner
 
     recipe = Recipe(dims=Dims(**SIZES))
-    model = filled(Decoder(recipe)).eval()
+    model = filled(Stack(recipe)).eval()
     prompts, limit = [[1, 2, 3, 4] * 48] * 4, 64
     gc.collect()
     with allocating() as peak:
@@ -130,7 +130,7 @@ def test_generation() -> None:
 
 
 def trainer_of(case: Case, work: Work) -> Trainer:
-    model = filled(Decoder(work.recipe))
+    model = filled(Stack(work.recipe))
     model.recompute = work.recompute
     objective = OBJECTIVES["next_token"](work.chunk)
     stream = Same(batch_of(work.rows * work.micros, work.length, work.recipe.dims.vocab, case.documents))
@@ -172,7 +172,7 @@ def batch_of(rows: int, length: int, vocab: int, documents: int) -> Batch:
     return Batch(tokens, tokens.roll(-1, 1), torch.ones(rows, length), wide(segment), wide(position))
 
 
-def filled(model: Decoder) -> Decoder:
+def filled(model: Stack) -> Stack:
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -181,13 +181,13 @@ def filled(model: Decoder) -> Decoder:
 
 
 def matrices(recipe: Recipe) -> int:
-    return sum(p.numel() for p in Decoder(recipe).blocks[0].parameters() if p.ndim == 2)
+    return sum(p.numel() for p in Stack(recipe).blocks[0].parameters() if p.ndim == 2)
 
 
 def left_behind(case: Case, work: Work, layers: int) -> int:
     """Bytes that a forward pass holds for its backward pass."""
     sizes = {**SIZES, **case.sizes, "layers": layers}
-    model = filled(Decoder(Recipe(dims=Dims(**sizes), **case.model))).train()
+    model = filled(Stack(Recipe(dims=Dims(**sizes), **case.model))).train()
     batch = batch_of(work.rows, work.length, sizes["vocab"], case.documents)
     with allocating() as peak, PRECISIONS[work.precision]().forward("cpu"):
         hidden = model.hidden(batch.tokens, Layout.of(batch.position, batch.segment))

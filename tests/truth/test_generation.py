@@ -15,7 +15,7 @@ from danlu.infer import Local, generate, log_likelihoods, stream
 from danlu.infer.packed import Part, Prepared
 from danlu.infer.runner import Runner
 from danlu.infer.sampling import Sampling
-from danlu.models import Decoder
+from danlu.models import Stack
 from danlu.tokenize import Tokenizer
 
 FAMILIES = ["llama", "gpt2", "qwen3", "mistral"]
@@ -28,7 +28,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 @torch.inference_mode()
-def alone(model: Decoder, prompt: list[int], steps: int, stops: set[int]) -> tuple[list[int], list[float]]:
+def alone(model: Stack, prompt: list[int], steps: int, stops: set[int]) -> tuple[list[int], list[float]]:
     """One row, no cache, no batch: the likeliest token after reading all of them."""
     ids, logprobs = list(prompt), []
     while len(ids) - len(prompt) < steps and not (len(ids) > len(prompt) and ids[-1] in stops):
@@ -157,7 +157,7 @@ def test_streaming_gives_whole_characters_and_all_of_them(tokenizer: Tokenizer) 
     assert "".join(short) == "你好 the naïve \ufffd"
 
 
-def _parrot(tokenizer: Tokenizer, text: str) -> Decoder:
+def _parrot(tokenizer: Tokenizer, text: str) -> Stack:
     """A model whose next token depends on its position alone: after a prompt of one token it says ``text``, then eos."""
     ids = tokenizer.encode(text)
     model = small_model("gpt2", model=96, heads=2, layers=1)

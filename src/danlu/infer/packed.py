@@ -37,7 +37,7 @@ class Prepared:
         """What answers as the model does, ``rows`` at a time and for that many steps."""
         several = rows > 1
         if several not in self.twins:
-            if steps < WORTH or not _gains(self.model):
+            if steps < WORTH or self.model.begin is not None or not _gains(self.model):
                 return self.model
             self.twins = {several: packed(self.model, rows)}
         return self.twins[several]
@@ -55,7 +55,7 @@ def _twin(model: Model) -> Model:
 
 
 def _gains(model: Model) -> bool:
-    weights = [module.weight for module in model.modules() if type(module) is Linear]
+    weights = [module.weight for module in model.modules() if isinstance(module, Linear)]
     fast = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
     return bool(weights) and fast and sum(weight.nbytes for weight in weights) <= LARGEST
 
@@ -63,7 +63,7 @@ def _gains(model: Model) -> bool:
 def packed(model: Model, rows: int) -> Model:
     """A twin that answers the same from copies of the linear maps; ``model`` is left untouched."""
     twin = _twin(model)
-    names = {module: name for name, module in twin.named_modules(remove_duplicate=False) if type(module) is Linear}
+    names = {module: name for name, module in twin.named_modules(remove_duplicate=False) if isinstance(module, Linear)}
     for group in _groups(twin):
         product = Product(group, rows)
         for place, linear in enumerate(group):
@@ -85,7 +85,7 @@ def _groups(model: Model) -> list[list[Linear]]:
             groups.append([module])
         last[:] = given[:1]
 
-    linears = [module for module in model.modules() if type(module) is Linear]
+    linears = [module for module in model.modules() if isinstance(module, Linear)]
     hooks = [module.register_forward_pre_hook(note) for module in linears]
     model(torch.zeros(1, 1, dtype=torch.long))
     for hook in hooks:

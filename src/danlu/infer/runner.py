@@ -35,6 +35,7 @@ class Runner:
     @torch.inference_mode()
     def start(self, prompts: Sequence[Sequence[int]], limit: int) -> Tensor:
         """Logits (B, V) after the prompts; at most ``limit`` tokens a row will be generated."""
+        prompts = self._read(prompts)
         width = max(map(len, prompts))
         self.ready = self.prepared.serving(len(prompts), limit * self.batches)
         self.plain = all(len(ids) == width for ids in prompts)
@@ -48,8 +49,7 @@ class Runner:
         if self.cache_name == NONE:
             self.tokens = tokens
         else:
-            shape = self.model.dims, len(prompts), width + limit - 1
-            self.cache = CACHES[self.cache_name](*shape, dtype=self.dtype, device=self.device)
+            self.cache = self.model.cache(self.cache_name, len(prompts), width + limit - 1, self.dtype, self.device)
         return self._prefill(tokens, tuple((row, pad, width) for row, pad in enumerate(pads)))
 
     @torch.inference_mode()
@@ -59,16 +59,17 @@ class Runner:
         segment = torch.ones_like(position)
         if self.cache is not None:
             self.position = position
-            return self._feed(self.ready, tokens, Layout(position, segment, self.cache, plain=self.plain))
+            return self._feed(self.ready, tokens, self._layout(position, segment))
         self.tokens = torch.cat([self.tokens, tokens], 1)
         self.position = torch.cat([self.position, position], 1)
         self.segment = torch.cat([self.segment, segment], 1)
-        return self._feed(self.ready, self.tokens, Layout(self.position, self.segment, plain=self.plain))
+        return self._feed(self.ready, self.tokens, self._layout(self.position, self.segment))
 
     @torch.inference_mode()
     def keep(self, rows: list[int]) -> None:
         """Goes on with these rows only."""
         self.position, self.segment = self.position[rows], self.segment[rows]
+        self.memory = self.memory and self.memory.select(rows)
         if self.cache is not None:
             self.cache.select(rows)
         else:
@@ -82,9 +83,26 @@ class Runner:
         for a in range(0, width, size):
             piece = slice(a, a + size)
             place = self.position[:, piece], self.segment[:, piece]
-            layout = Layout(*place, self.cache, spans if size >= width else None, self.plain)
+            layout = self._layout(*place, spans if size >= width else None)
             logits = self._feed(self.model, tokens[:, piece], layout)
         return logits
+
+    def _layout(self, position: Tensor, segment: Tensor, spans: tuple[Span, ...] | None = None) -> Layout:
+        return Layout(position, segment, self.cache, spans, self.plain, memory=self.memory)
+
+    def _read(self, prompts: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+        """What the decoder goes on with: the prompts, or the beginning of an answer where an encoder reads them."""
+        self.memory = None
+        begin = self.model.begin
+        if begin is None:
+            return prompts
+        width = max(map(len, prompts))
+        rows = [list(ids) + [0] * (width - len(ids)) for ids in prompts]
+        tokens = torch.tensor(rows, device=self.device)
+        column = torch.arange(width, device=self.device).expand_as(tokens)
+        lengths = torch.tensor(list(map(len, prompts)), device=self.device)[:, None]
+        self.memory = self.model.read(tokens, Layout.of(column, (column < lengths).long()))
+        return [[begin]] * len(prompts)
 
     def _feed(self, model: Model, tokens: Tensor, layout: Layout) -> Tensor:
         return model.head(model.hidden(tokens, layout)[:, -1]).float()  # (B, V)

@@ -1,15 +1,16 @@
 """Floor 3: models as recipes of parts, newborn or read from the directories that the field publishes."""
 
-from .decoder import Decoder
+from .forms.stack import Stack
 from .growing import grow
 from .newborn import build, on_meta, recipe_of
 from .reading import load, read_into, read_recipe
-from .recipe import Recipe
+from .recipe import Architecture, Recipe
 from .writing import config_of, save, write_into, write_weights
 
 __all__ = [
-    "Decoder",
+    "Architecture",
     "Recipe",
+    "Stack",
     "build",
     "config_of",
     "grow",

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import ShapeError
-from .decoder import Decoder
+from ..nn.model import Model
 
 
-def grow(model: Decoder, pieces: Sequence[Sequence[int]]) -> None:
+def grow(model: Model, pieces: Sequence[Sequence[int]]) -> None:
     """Adds a token for each of ``pieces``: its row is the mean of the rows of the old tokens listed there.
 
     Embedding and head grow alike and stay tied if they were; a token without pieces (padding) takes the mean of all.

@@ -11,17 +11,18 @@ from ..core.errors import ConfigError
 from ..core.rng import generator
 from ..core.spec import Spec
 from ..nn.linear import Birth
-from .decoder import Decoder
+from ..nn.model import Model
 from .families import FAMILIES
-from .recipe import Recipe
+from .forms import made
+from .recipe import Architecture
 
 
-def recipe_of(architecture: Spec, *, vocab: int) -> Recipe:
+def recipe_of(architecture: Spec, *, vocab: int) -> Architecture:
     """The recipe of ``{use: llama, model: 256, layers: 4, …}``.
 
     Raises: ConfigError for an unknown setting, or for a recipe that its family could not be saved with.
     """
-    recipe: Recipe = architecture.build(FAMILIES, vocab, where="architecture")
+    recipe: Architecture = architecture.build(FAMILIES, vocab, where="architecture")
     try:
         FAMILIES[recipe.family].published.write(recipe)
     except ConfigError as error:
@@ -29,19 +30,19 @@ def recipe_of(architecture: Spec, *, vocab: int) -> Recipe:
     return recipe
 
 
-def on_meta(recipe: Recipe) -> Decoder:
+def on_meta(recipe: Architecture) -> Model:
     """The model without memory for its weights: shapes and counts of any size in milliseconds."""
     with torch.device("meta"):
-        return Decoder(recipe).eval()
+        return made(recipe).eval()
 
 
-def empty(recipe: Recipe, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Decoder:
+def empty(recipe: Architecture, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Model:
     """The model with memory for its weights and nothing in it."""
     model = on_meta(recipe)
     return (model if dtype is None else model.to(dtype)).to_empty(device=device or "cpu")
 
 
-def build(architecture: Spec, *, vocab: int, seed: int = 0, device: torch.device | str | None = None) -> Decoder:
+def build(architecture: Spec, *, vocab: int, seed: int = 0, device: torch.device | str | None = None) -> Model:
     """A newborn model: every parameter drawn from its own stream of ``seed``, the same on every device."""
     recipe = recipe_of(architecture, vocab=vocab)
     model = empty(recipe)

@@ -12,13 +12,14 @@ import torch
 
 from ..core.errors import CheckpointError, ConfigError, DanluError
 from ..core.files import read_json
-from .decoder import Decoder
+from ..nn.model import Model
 from .families import FAMILIES, of_type
+from .forms import recipe_from
 from .hub import located
 from .newborn import empty
 from .notes import Notes
 from .published import TOKENS, Settings
-from .recipe import Recipe
+from .recipe import Architecture
 from .tensors import names_in, natural, opened, tensors_of
 from .weights import Entry
 
@@ -33,7 +34,7 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "s
 
 def load(
     path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-) -> tuple[Decoder, Tokenizer | None]:
+) -> tuple[Model, Tokenizer | None]:
     """The model and tokenizer of a Hugging Face directory, a hub id, or a danlu checkpoint or run.
 
     ``dtype`` is the stored one unless given. The tokenizer is None where the directory has none.
@@ -54,7 +55,7 @@ def load(
     return model, tokenizer
 
 
-def read_model(folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Decoder:
+def read_model(folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Model:
     """The model of a local directory, in evaluation mode."""
     recipe, notes = read_recipe(folder)
     kind = dtype or stored_dtype(folder)
@@ -67,7 +68,7 @@ def read_model(folder: Path, *, dtype: torch.dtype | None = None, device: torch.
     return model.eval()
 
 
-def read_recipe(folder: Path) -> tuple[Recipe, Notes]:
+def read_recipe(folder: Path) -> tuple[Architecture, Notes]:
     """What config.json says; danlu/recipe.json beside it may say more, but nothing else."""
     where = str(folder / "config.json")
     raw = read_json(where, "the settings of the model")
@@ -88,11 +89,11 @@ def read_recipe(folder: Path) -> tuple[Recipe, Notes]:
     return _own(folder, recipe), notes
 
 
-def _own(folder: Path, recipe: Recipe) -> Recipe:
+def _own(folder: Path, recipe: Architecture) -> Architecture:
     """The recipe danlu kept, where it agrees with config.json."""
     if not (folder / OWN).is_file():
         return recipe
-    own = Recipe.read(read_json(folder / OWN, "the recipe of the model"), str(folder / OWN))
+    own = recipe_from(read_json(folder / OWN, "the recipe of the model"), str(folder / OWN))
     theirs, ours = (FAMILIES[recipe.family].published.write(r) for r in (recipe, own))
     if own.family != recipe.family or theirs != ours:
         key = next((key for key in theirs if theirs[key] != ours.get(key)), "model_type")
@@ -116,7 +117,7 @@ def stored_dtype(folder: Path) -> torch.dtype:
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def read_into(model: Decoder, folder: str | Path) -> None:
+def read_into(model: Model, folder: str | Path) -> None:
     """Fills every parameter from the safetensors of a directory, one tensor at a time.
 
     Raises: CheckpointError naming the first tensor that is missing, unexpected or of another shape.
@@ -132,7 +133,7 @@ def read_into(model: Decoder, folder: str | Path) -> None:
                 _fill(handle, name, entry, parameters, files[name])
 
 
-def entries_of(model: Decoder) -> list[Entry]:
+def entries_of(model: Model) -> list[Entry]:
     """The published tensors of this model: the family's table without what this recipe does not have."""
     parameters = {name for name, _ in model.named_parameters()}
     table = FAMILIES[model.recipe.family].published.names(model.recipe)

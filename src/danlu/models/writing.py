@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.errors import CheckpointError
 from ..core.files import atomic_folder, write_json
-from .decoder import Decoder
+from ..nn.model import Model
 from .families import FAMILIES
 from .reading import OWN, entries_of
 from .tensors import INDEX, ONE, write_index
@@ -26,7 +26,7 @@ SHARD = 2 << 30
 
 
 def save(
-    model: Decoder,
+    model: Model,
     tokenizer: Tokenizer | None,
     path: str | Path,
     *,
@@ -52,7 +52,7 @@ def save(
     return path
 
 
-def write_into(model: Decoder, tokenizer: Tokenizer | None, folder: Path, *, max_bytes: int = SHARD) -> None:
+def write_into(model: Model, tokenizer: Tokenizer | None, folder: Path, *, max_bytes: int = SHARD) -> None:
     """Everything that belongs to a model directory, into a folder that exists; for checkpoints."""
     write_json(folder / "config.json", config_of(model, tokenizer))
     write_json(folder / OWN, model.recipe.write())
@@ -63,7 +63,7 @@ def write_into(model: Decoder, tokenizer: Tokenizer | None, folder: Path, *, max
     write_weights(model, folder, max_bytes=max_bytes)
 
 
-def config_of(model: Decoder, tokenizer: Tokenizer | None = None) -> dict[str, Any]:
+def config_of(model: Model, tokenizer: Tokenizer | None = None) -> dict[str, Any]:
     """config.json in the words of the model's family."""
     published = FAMILIES[model.recipe.family].published
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
@@ -76,7 +76,7 @@ def config_of(model: Decoder, tokenizer: Tokenizer | None = None) -> dict[str, A
     }
 
 
-def _tokens(model: Decoder, tokenizer: Tokenizer | None) -> dict[str, Any]:
+def _tokens(model: Model, tokenizer: Tokenizer | None) -> dict[str, Any]:
     """The tokenizer's special ids; those the model came with where there is no tokenizer."""
     if tokenizer is None:
         return dict(model.notes.tokens)
@@ -84,7 +84,7 @@ def _tokens(model: Decoder, tokenizer: Tokenizer | None) -> dict[str, Any]:
     return {key: value for key, value in ids.items() if value is not None}
 
 
-def _generation(model: Decoder, tokenizer: Tokenizer | None) -> dict[str, Any] | None:
+def _generation(model: Model, tokenizer: Tokenizer | None) -> dict[str, Any] | None:
     """The generation settings the model came with; whoever generates stops where this tokenizer's answers end."""
     kept = model.notes.generation
     if tokenizer is None:
@@ -94,7 +94,7 @@ def _generation(model: Decoder, tokenizer: Tokenizer | None) -> dict[str, Any] |
     return {**(kept or {}), **_tokens(model, tokenizer), **({"eos_token_id": stops} if stops else {})}
 
 
-def write_weights(model: Decoder, folder: str | Path, *, max_bytes: int = SHARD) -> None:
+def write_weights(model: Model, folder: str | Path, *, max_bytes: int = SHARD) -> None:
     """The weights in published names, tied ones once, as one file or as shards with an index."""
     folder, parameters = Path(folder), dict(model.named_parameters())
     shards = _shards(entries_of(model), parameters, max_bytes)

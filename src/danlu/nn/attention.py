@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from .dims import Dims
 from .kernels import Ask, Kernel, attend
-from .layout import Layout
+from .layout import Keys, Layout
 from .linear import Linear
-from .masks import Mask
+from .masks import Full, Mask
 from .positions import Position
+from .positions.none import NoPosition
 
 
-class Attention(nn.Module):
+class Attends(nn.Module, ABC):
     """Queries look at the keys their mask allows.  x, out: (B, T, M).
 
     Multi-head, grouped-query and multi-query attention are one class: they differ in ``dims.kv_heads``. ``head_norm``
-    makes the norms of queries and keys (over D, before they are rotated). ``bias`` is that of q, k and v.
+    makes the norms of queries and keys (over D, before they are rotated). ``bias`` is that of q, k and v. Scores are
+    q kᵀ · ``scale``, which is 1 / sqrt(D) unless given.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Attention(nn.Module):
         bias: bool = False,
         out_bias: bool = False,
         head_norm: Callable[[int], nn.Module] | None = None,
+        scale: float | None = None,
     ) -> None:
         super().__init__()
         wide, narrow = dims.heads * dims.head, dims.kv_heads * dims.head
@@ -42,20 +46,52 @@ class Attention(nn.Module):
         self.q_norm, self.k_norm = (head_norm(dims.head) if head_norm else nn.Identity() for _ in range(2))
         self.kv = nn.ModuleDict()  # site "kv": adapters that add keys and values
         self.shared = [position]  # the model owns the encoding: listed, so as not to be registered a second time
-        self.mask, self.kernels, self.layer, self.head = mask, tuple(kernels), layer, dims.head
+        self.mask, self.kernels, self.layer = mask, tuple(kernels), layer
+        self.head, self.scale = dims.head, scale
 
     @property
     def position(self) -> Position:
         return self.shared[0]
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        q, k, v = self._split(self.q(x)), self._split(self.k(x)), self._split(self.v(x))
-        q, k = self.position.rotate(self.q_norm(q), layout), self.position.rotate(self.k_norm(k), layout)
-        keys = layout.keys(self.layer, k, v)
+    @abstractmethod
+    def forward(self, x: Tensor, layout: Layout) -> Tensor: ...
+
+    def answer(self, q: Tensor, keys: Keys, layout: Layout) -> Tensor:
+        """What the kernel makes of queries (B, T, H, D) and keys, projected back: (B, T, M)."""
         for adapter in self.kv.values():
             keys = adapter(keys)
-        return self.o(attend(Ask(q, keys, layout, self.mask, self.position), self.kernels).flatten(-2))
+        ask = Ask(q, keys, layout, self.mask, self.position, self.scale)
+        return self.o(attend(ask, self.kernels).flatten(-2))
 
-    def _split(self, x: Tensor) -> Tensor:
+    def split(self, x: Tensor) -> Tensor:
         """(B, T, heads · D) → (B, T, heads, D), however many heads are here."""
         return x.view(*x.shape[:-1], -1, self.head)
+
+
+class Attention(Attends):
+    """Self-attention: queries, keys and values come from the same tokens, or from those a cache kept."""
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        q, k, v = self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x))
+        q, k = self.position.rotate(self.q_norm(q), layout), self.position.rotate(self.k_norm(k), layout)
+        return self.answer(q, layout.keys(self.layer, k, v), layout)
+
+
+class CrossAttention(Attends):
+    """Queries of a decoder look at all that an encoder read of the same document; no position is added.
+
+    out = softmax(W_q x (W_k m)ᵀ · scale) W_v m,  m = layout.memory.hidden (B, S, M)
+    Source: Vaswani et al. 2017, arXiv:1706.03762, §3.2.3 (encoder-decoder attention).
+    Truth:  tests/truth/test_cross_attention.py (the formula in float64; cached equals whole).
+    """
+
+    def __init__(self, dims: Dims, layer: int, kernels: Sequence[Kernel], **settings: object) -> None:
+        super().__init__(dims, layer, NoPosition(dims), Full(), kernels, **settings)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        assert layout.memory is not None, "a decoder with cross-attention needs what its encoder read"
+        keys = layout.memory.keys(self.layer, self._made)
+        return self.answer(self.q_norm(self.split(self.q(x))), keys, layout.across())
+
+    def _made(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        return self.k_norm(self.split(self.k(memory))), self.split(self.v(memory))

@@ -38,8 +38,40 @@ class Cache(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Memory:
+    """What an encoder read, for a decoder to look at.  hidden: (B, S, M); position, segment: (B, S).
+
+    A decoder's document s looks at the memory's document s. ``plain`` as in Layout.
+    """
+
+    hidden: Tensor
+    position: Tensor
+    segment: Tensor
+    plain: bool = False
+    made: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
+
+    def keys(self, layer: int, make: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Keys:
+        """Keys and values of one layer of the decoder; made once where no gradient is recorded."""
+        if torch.is_grad_enabled():
+            return Keys(*make(self.hidden), self.position, self.segment)
+        if layer not in self.made:
+            self.made[layer] = make(self.hidden)
+        return Keys(*self.made[layer], self.position, self.segment)
+
+    def select(self, rows: list[int]) -> Memory:
+        """The memory of these rows, what was made of it included."""
+        chosen = Memory(self.hidden[rows], self.position[rows], self.segment[rows], self.plain)
+        chosen.made.update({layer: (k[rows], v[rows]) for layer, (k, v) in self.made.items()})
+        return chosen
+
+
+@dataclass(frozen=True, eq=False)
 class Layout:
     """position, segment: (B, T); segment 0 is padding, equal segments of a row are one document.
+
+    ``token_type`` (B, T) tells kinds of tokens apart (the two sentences of a pair); ``inner`` (B, T) is a second
+    position (within a span that is filled in); ``memory`` is what cross-attention looks at. ``aside`` collects what
+    parts add to the loss of this call: name → sums that an objective adds, each already weighed.
 
     ``spans`` and ``plain`` are facts set by the maker, never asked of a tensor: ``spans`` lists (row, start, stop) of
     every document, positions counting from 0 in each; ``plain`` says that every row is one document without padding
@@ -51,6 +83,10 @@ class Layout:
     cache: Cache | None = None
     spans: tuple[Span, ...] | None = None
     plain: bool = False
+    token_type: Tensor | None = None
+    inner: Tensor | None = None
+    memory: Memory | None = None
+    aside: dict[str, list[Tensor]] = field(default_factory=dict, init=False, repr=False)
     memo: dict[object, tuple[tuple[object, ...], Any]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -61,17 +97,18 @@ class Layout:
         return cls(position, position.new_ones(1).expand(rows, length), cache, plain=True)
 
     @classmethod
-    def of(cls, position: Tensor, segment: Tensor) -> Layout:
+    def of(cls, position: Tensor, segment: Tensor, **more: Any) -> Layout:
         """Packed rows: finds where documents lie if the tensors are on the host.  (B, T) each."""
         spans = documents(position, segment) if segment.device.type == "cpu" else None
         rows, length = segment.shape
         plain = spans == tuple((row, 0, length) for row in range(rows))
-        return cls(position, segment, None, spans, plain)
+        return cls(position, segment, None, spans, plain, **more)
 
-    def to(self, device: torch.device | str) -> Layout:
-        """The same facts with tensors on another device."""
-        position, segment = (x.to(device, non_blocking=True) for x in (self.position, self.segment))
-        return Layout(position, segment, self.cache, self.spans, self.plain)
+    def across(self) -> Layout:
+        """This call's queries as cross-attention sees them: all that is known of keys is known of the memory's."""
+        assert self.memory is not None
+        plain = self.plain and self.memory.plain
+        return self.once("across", (), lambda: Layout(self.position, self.segment, plain=plain))
 
     def keys(self, layer: int, k: Tensor, v: Tensor) -> Keys:
         """All keys the queries of this call may look at in ``layer``: k, v themselves, or what the cache answers."""

@@ -22,7 +22,7 @@ def remade(tensor: Tensor, make: Callable[..., Tensor], *inputs: Tensor) -> Abst
     recording a gradient.
     The inputs should be tensors that are saved anyway.
     """
-    if not tensor.requires_grad or getattr(_here, "kept", False):
+    if not tensor.requires_grad or recomputing():
         return nullcontext()
     held = _Remade(tensor, make, [value.detach() for value in inputs])
     return saved_tensors_hooks(held.pack, held.unpack)
@@ -56,10 +56,15 @@ class _Remade:
         return made
 
 
+def recomputing() -> bool:
+    """Whether this is a block that backward runs again."""
+    return getattr(_here, "kept", False)
+
+
 @contextmanager
 def kept() -> Iterator[None]:
     """Within, everything is kept: for whole blocks that are recomputed, where remaking parts would only cost."""
-    before, _here.kept = getattr(_here, "kept", False), True
+    before, _here.kept = recomputing(), True
     try:
         yield
     finally:

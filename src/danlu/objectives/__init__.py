@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..core.batch import Record
 from ..core.registry import Registry
+from ..nn.layout import Layout
 from ..nn.model import Model
 
 
@@ -24,6 +26,15 @@ class Loss:
     total: Tensor
     weight: Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+def with_aside(loss: Loss, layout: Layout) -> Loss:
+    """The loss with what parts of the model added aside (a router's balance), each weighed like one token's loss."""
+    if not layout.aside:
+        return loss
+    sums = {name: torch.stack(values).sum() * loss.weight for name, values in layout.aside.items()}
+    total = loss.total + torch.stack(list(sums.values())).sum()
+    return Loss(total, loss.weight, {**loss.metrics, **{name: value.detach() for name, value in sums.items()}})
 
 
 class Objective(nn.Module, ABC):

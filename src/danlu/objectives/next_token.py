@@ -7,7 +7,7 @@ from torch import Tensor
 from ..core.batch import IGNORE, Batch
 from ..nn.layout import Layout
 from ..nn.model import Model
-from . import OBJECTIVES, Loss, Objective
+from . import OBJECTIVES, Loss, Objective, with_aside
 from .chunked import cross_entropy
 
 
@@ -25,10 +25,11 @@ class NextToken(Objective):
     reads = Batch
 
     def loss(self, model: Model, batch: Batch) -> Loss:
-        hidden = model.hidden(batch.tokens, Layout.of(batch.position, batch.segment))
+        layout = Layout.of(batch.position, batch.segment)
+        hidden = model.hidden(batch.tokens, layout)
         hidden, targets, weight = supervised(hidden, batch)
         total = cross_entropy(model.head, hidden, targets, weight, self.chunk)
-        return Loss(total, weight.sum())
+        return with_aside(Loss(total, weight.sum()), layout)
 
 
 def supervised(hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
-from ..models import Decoder, Recipe, on_meta
+from ..models import Recipe, on_meta
 
 KINDS: tuple[str, ...] = ("embedding", "attention", "ffn", "norms", "head", "other")
 
@@ -49,7 +50,7 @@ def parameters(recipe: Recipe) -> Sizes:
 _counted: dict[str, Sizes] = {}  # a plan asks for the same recipe a dozen times
 
 
-def _count(model: Decoder) -> Sizes:
+def _count(model: Any) -> Sizes:
     kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
     seen: set[int] = set()
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -65,7 +66,7 @@ def _count(model: Decoder) -> Sizes:
     )
 
 
-def _kind(name: str, model: Decoder) -> str:
+def _kind(name: str, model: nn.Module) -> str:
     owner = model.get_submodule(name.rpartition(".")[0]) if "." in name else model
     if name.startswith("head."):
         return "head"

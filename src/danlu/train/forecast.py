@@ -13,6 +13,7 @@ from ..core import config
 from ..models import Recipe as Architecture
 from ..models.hub import located
 from ..plan import Memory, Plan, Work
+from ..plan.covered import covered
 from ..plan.devices import device, unmeasured
 from ..tokenize import load_tokenizer
 from .optims import OPTIMS, Optim
@@ -60,10 +61,10 @@ def fitting(recipe: Recipe, architecture: Architecture) -> Memory:
 def architecture_of(recipe: Recipe) -> Architecture:
     """The model's recipe without its weights."""
     if recipe.base is not None:
-        return models.read_recipe(located(recipe.base))[0]
+        return covered(models.read_recipe(located(recipe.base))[0])
     assert recipe.architecture is not None
     assert recipe.tokenizer is not None
-    return models.recipe_of(recipe.architecture, vocab=load_tokenizer(recipe.tokenizer).vocab_size)
+    return covered(models.recipe_of(recipe.architecture, vocab=load_tokenizer(recipe.tokenizer).vocab_size))
 
 
 def work_of(recipe: Recipe, architecture: Architecture) -> Work:

@@ -9,8 +9,8 @@ from ..core.errors import ConfigError, ShapeError
 from ..core.files import MANIFEST, verify
 from ..core.rng import derive
 from ..data import Prepared
-from ..models import Decoder
 from ..models.hub import located
+from ..nn.model import Model
 from ..objectives import OBJECTIVES
 from ..tokenize import Tokenizer, load_tokenizer
 from .hooks import HOOKS, Hook
@@ -22,7 +22,7 @@ from .schedules import SCHEDULES
 from .trainer import Trainer
 
 
-def origin(recipe: Recipe) -> tuple[Decoder, Tokenizer]:
+def origin(recipe: Recipe) -> tuple[Model, Tokenizer]:
     """The model to train, with fp32 weights, and its tokenizer; raises CheckpointError if the base is damaged."""
     if recipe.base is not None:
         return _continued(recipe.base, recipe.tokenizer)
@@ -33,7 +33,7 @@ def origin(recipe: Recipe) -> tuple[Decoder, Tokenizer]:
     return models.build(recipe.architecture, vocab=tokenizer.vocab_size, seed=birth), tokenizer
 
 
-def _continued(base: str, tokenizer: str | None) -> tuple[Decoder, Tokenizer]:
+def _continued(base: str, tokenizer: str | None) -> tuple[Model, Tokenizer]:
     if ((folder := located(base)) / MANIFEST).is_file():
         verify(folder)
     model, own = models.load(folder, dtype=torch.float32)
@@ -43,7 +43,7 @@ def _continued(base: str, tokenizer: str | None) -> tuple[Decoder, Tokenizer]:
     return model, chosen
 
 
-def check(recipe: Recipe, model: Decoder, tokenizer: Tokenizer) -> None:
+def check(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> None:
     """Raises ShapeError if the tokenizer or the rows do not fit the model."""
     if tokenizer.vocab_size > model.dims.vocab:
         raise ShapeError(
@@ -58,7 +58,7 @@ def check(recipe: Recipe, model: Decoder, tokenizer: Tokenizer) -> None:
         )
 
 
-def build(recipe: Recipe, model: Decoder, prepared: Prepared, steps: int) -> Trainer:
+def build(recipe: Recipe, model: Model, prepared: Prepared, steps: int) -> Trainer:
     """The trainer of a recipe, its parts built by name."""
     settings, length = recipe.train, recipe.data.pack.length
     model.recompute = settings.recompute == "blocks"

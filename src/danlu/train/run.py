@@ -19,7 +19,7 @@ from ..core import config
 from ..core.errors import ConfigError
 from ..core.files import atomic_folder, seal, verify
 from ..core.rng import derive
-from ..models import Decoder
+from ..nn.model import Model
 from ..plan import Peak, measuring
 from ..tokenize import Tokenizer
 from . import held_out, state
@@ -42,7 +42,7 @@ class Run:
     """A finished run: its folder, the model as trained, the lines of metrics.jsonl and what report.json says."""
 
     folder: Path
-    model: Decoder
+    model: Model
     tokenizer: Tokenizer
     metrics: list[dict[str, Any]]
     report: dict[str, Any]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..core.batch import Batch, Record
 from ..core.errors import ConfigError, DanluError
 from ..core.ports import Stream
-from ..models import Decoder
+from ..nn.model import Model
 from ..objectives import Objective
 from . import gradients
 from .hooks import Ask, Hook
@@ -47,7 +47,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Decoder,
+        model: Model,
         objective: Objective,
         stream: Stream,
         optim: Optim,

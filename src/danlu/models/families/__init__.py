@@ -12,7 +12,7 @@ from ...core.errors import CheckpointError
 from ...core.registry import Registry
 from ...nn.dims import Dims
 from ..published import Settings
-from ..recipe import Recipe
+from ..recipe import Architecture
 from ..weights import Entry
 
 
@@ -22,9 +22,12 @@ class Published:
 
     model_type: str
     architecture: str
-    read: Callable[[Settings], Recipe]
-    write: Callable[[Recipe], dict[str, Any]]
-    names: Callable[[Recipe], list[Entry]]
+    read: Callable[[Settings], Architecture]
+    write: Callable[[Any], dict[str, Any]]
+    names: Callable[[Any], list[Entry]]
+
+
+Newborn = Callable[..., Architecture]
 
 
 class Family:
@@ -33,15 +36,15 @@ class Family:
     ``newborn`` takes Dims and the settings that are the family's own; ``sizes`` says which sizes a recipe may give.
     """
 
-    def __init__(self, newborn: Callable[..., Recipe], published: Published, sizes: Callable[..., Dims]) -> None:
+    def __init__(self, newborn: Newborn, published: Published, sizes: Callable[..., Dims]) -> None:
         functools.update_wrapper(self, newborn)
         self.newborn, self.published, self.sizes = newborn, published, sizes
         vocab, *given = inspect.signature(sizes).parameters.values()
         own = [p for p in inspect.signature(newborn).parameters.values() if p.kind is p.KEYWORD_ONLY]
         vocab = vocab.replace(kind=vocab.POSITIONAL_OR_KEYWORD)
-        self.__signature__ = inspect.Signature([vocab, *given, *own], return_annotation="Recipe")
+        self.__signature__ = inspect.Signature([vocab, *given, *own], return_annotation="Architecture")
 
-    def __call__(self, vocab: int, **settings: Any) -> Recipe:
+    def __call__(self, vocab: int, **settings: Any) -> Architecture:
         sizes = {name: settings.pop(name) for name in inspect.signature(self.sizes).parameters if name in settings}
         return self.newborn(self.sizes(vocab=vocab, **sizes), **settings)
 
@@ -57,6 +60,6 @@ def of_type(model_type: str, where: str) -> Family:
     return known[model_type]
 
 
-def family(name: str, published: Published, sizes: Callable[..., Dims]) -> Callable[[Callable[..., Recipe]], Family]:
+def family(name: str, published: Published, sizes: Callable[..., Dims]) -> Callable[[Newborn], Family]:
     """Registers the function that fills a newborn's recipe, under the ``model_type`` of its config.json."""
     return lambda newborn: FAMILIES.add(name)(Family(newborn, published, sizes))

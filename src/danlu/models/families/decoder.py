@@ -8,7 +8,7 @@ import torch
 
 from ...core.spec import Spec
 from ...nn.dims import Dims
-from ..decoder import Decoder
+from ..forms.stack import Stack
 from ..published import Settings
 from ..recipe import Recipe
 from ..weights import Entry
@@ -27,7 +27,7 @@ def write(recipe: Recipe) -> dict[str, Any]:
 def names(recipe: Recipe) -> list[Entry]:
     """Tensors carry the names that they have here."""
     with torch.device("meta"):
-        return [Entry(name, (name,)) for name, _ in Decoder(recipe).named_parameters()]
+        return [Entry(name, (name,)) for name, _ in Stack(recipe).named_parameters()]
 
 
 def sizes(

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ...core.errors import ConfigError
@@ -13,20 +14,29 @@ from ...core.registry import Registry
 from ..layout import Keys, Layout
 from ..masks import Mask
 from ..positions import Position
+from ..remade import recomputing
 
 
 class Ask(NamedTuple):
-    """What attention wants to know.  q: (B, T, H, D); keys of (B, S, K, D) with H a multiple of K."""
+    """What attention wants to know.  q: (B, T, H, D); keys of (B, S, K, D) with H a multiple of K.
+
+    Scores are q kᵀ · factor; ``scale`` is that factor, 1 / sqrt(D) unless given.
+    """
 
     q: Tensor
     keys: Keys
     layout: Layout
     mask: Mask
     position: Position
+    scale: float | None = None
+
+    @property
+    def factor(self) -> float:
+        return self.q.shape[-1] ** -0.5 if self.scale is None else self.scale
 
 
 class Kernel(ABC):
-    """softmax(q kᵀ / sqrt(D) + what the position adds) v over allowed keys; a query without any answers zeros."""
+    """softmax(q kᵀ · factor + what the position adds) v over allowed keys; a query without any answers zeros."""
 
     @abstractmethod
     def refuses(self, ask: Ask) -> str | None:
@@ -58,6 +68,23 @@ def allowed(ask: Ask) -> Tensor:
     """
     layout, keys = ask.layout, ask.keys
     return layout.once(("allowed", ask.mask), (keys.position, keys.segment), lambda: _allowed(ask))
+
+
+def bias(ask: Ask) -> Tensor:
+    """What the position adds to scores, -inf where nothing may be seen; a blind query sees all and must be zeroed.
+
+    (B or 1, H, T, S), made once a call for layers that share mask and position; a block that is recomputed makes its
+    own, because what carries a gradient must be made again with it.
+    """
+    added = ask.position.bias_of(ask.layout, ask.keys)
+
+    def make() -> Tensor:
+        may = allowed(ask)
+        return added.masked_fill(~(may | ~may.any(-1, keepdim=True))[:, None], -torch.inf)
+
+    if added.requires_grad and recomputing():
+        return make()
+    return ask.layout.once(("bias", ask.position, ask.mask), (ask.keys.position, ask.keys.segment), make)
 
 
 def _allowed(ask: Ask) -> Tensor:

@@ -12,7 +12,7 @@ from ..documents import ByDocument, Piece
 from ..layout import Layout
 from ..masks import Full, Mask
 from ..masks.causal import Causal
-from . import KERNELS, Ask, Kernel, allowed
+from . import KERNELS, Ask, Kernel, allowed, bias
 
 fused: Any = F.scaled_dot_product_attention
 
@@ -33,6 +33,8 @@ class Sdpa(Kernel):
     def run(self, ask: Ask) -> Tensor:
         queries, keys = ask.q.shape[1], ask.keys.k.shape[1]
         layout = ask.layout
+        if ask.position.biased:
+            return _fused(ask, bias(ask).to(ask.q.dtype), False) * allowed(ask).any(-1)[..., None, None]
         if queries == keys and layout.spans and not layout.plain and ask.q.device.type == "cpu":
             return _by_document(ask)
         mask, causal = _mask(ask, queries, keys)
@@ -50,7 +52,7 @@ def _fused(ask: Ask, mask: Tensor | None, causal: bool) -> Tensor:
     if ask.q.shape[1] == 1:
         return _one_query(ask, mask)
     q, k, v = ask.q.transpose(1, 2), ask.keys.k.transpose(1, 2), ask.keys.v.transpose(1, 2)
-    out = fused(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
+    out = fused(q, k, v, attn_mask=mask, is_causal=causal, scale=ask.factor, enable_gqa=q.shape[1] != k.shape[1])
     return out.transpose(1, 2)
 
 
@@ -58,7 +60,7 @@ def _one_query(ask: Ask, mask: Tensor | None) -> Tensor:
     """Decoding: the heads that share keys become the queries of one head, which reads its keys once."""
     k, v = ask.keys.k.transpose(1, 2), ask.keys.v.transpose(1, 2)  # (B, K, S, D)
     q = ask.q.reshape(len(k), k.shape[1], -1, k.shape[3])  # (B, K, H / K, D)
-    return fused(q, k, v, attn_mask=mask).reshape(ask.q.shape)
+    return fused(q, k, v, attn_mask=mask, scale=ask.factor).reshape(ask.q.shape)
 
 
 def _mask(ask: Ask, queries: int, keys: int) -> tuple[Tensor | None, bool]:
@@ -76,7 +78,7 @@ def _by_document(ask: Ask) -> Tensor:
     """Each document by itself; what lies between documents is padding and answers zeros."""
     pieces = ask.layout.once(("pieces", ask.mask), (), lambda: _pieces(ask.layout, ask.mask))
     q, k, v = (x.flatten(0, 1) for x in (ask.q, ask.keys.k, ask.keys.v))
-    return ByDocument.apply(q, k.to(q.dtype), v.to(q.dtype), pieces).view(ask.q.shape)
+    return ByDocument.apply(q, k.to(q.dtype), v.to(q.dtype), pieces, ask.factor).view(ask.q.shape)
 
 
 def _pieces(layout: Layout, mask: Mask) -> list[Piece]:

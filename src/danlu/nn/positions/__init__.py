@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import ClassVar
+from typing import ClassVar, final
 
+import torch
 from torch import Tensor, nn
 
 from ...core.registry import Registry
@@ -14,7 +15,7 @@ from ..linear import Birth
 
 
 class Position(nn.Module, ABC):
-    """Three hooks, silent by default: on embeddings, on queries and keys, on scores."""
+    """Four hooks, silent by default: on embeddings, on queries and keys, and two on scores."""
 
     ordered: ClassVar[bool] = True
     """Whether a layer can tell apart two orders of the tokens it looks at."""
@@ -30,14 +31,33 @@ class Position(nn.Module, ABC):
         """x: (B, T, H, D), queries or new keys."""
         return x
 
+    def bias(self, q_at: Tensor, k_at: Tensor) -> Tensor:
+        """What is added to scores, from positions alone.  (B, T), (B, S) → (B or 1, H, T, S).
+
+        A kernel may ask for it tile by tile.
+        """
+        return torch.zeros((), device=q_at.device)
+
     def score(self, scores: Tensor, q: Tensor, layout: Layout, keys: Keys, allowed: Tensor) -> Tensor:
         """scores: (B, H, T, S) before the softmax; allowed: bool (B, T, S)."""
-        return scores
+        return scores + self.bias_of(layout, keys) if self.biased else scores
 
     @property
     def touches_scores(self) -> bool:
-        """Whether a kernel has to hand over its scores."""
+        """Whether a kernel has to hand over its scores, because what is added depends on them or on the queries."""
         return type(self).score is not Position.score
+
+    @property
+    def biased(self) -> bool:
+        """Whether positions alone add something to scores."""
+        return type(self).bias is not Position.bias
+
+    @final
+    def bias_of(self, layout: Layout, keys: Keys) -> Tensor:
+        """The bias between all queries and keys of a call, made once for all layers."""
+        rows = slice(0, 1) if layout.plain else slice(None)
+        given = (layout.position, keys.position)
+        return layout.once((self, "bias"), given, lambda: self.bias(layout.position[rows], keys.position[rows]))
 
     def born(self, birth: Birth) -> None:
         """Draws own parameters; most encodings have none."""
