@@ -87,8 +87,8 @@ def _measure(kind: str, file: Path, tokenizer: Path, folder: Path) -> list[dict[
 
 WHY = {
     "text": (
-        "one of our processes prepares 24,000 such rows a CPU second by itself (a sixth of it encoding, the rest Python a "
-        "row); handing rows to processes and sealing shards with SHA-256 takes about as long again"
+        "one of our processes prepares 24,000 such rows a CPU second by itself (a sixth of it encoding, the rest "
+        "Python a row); handing rows to processes and sealing shards with SHA-256 takes about as long again"
     ),
     "chat": "",
 }

@@ -89,8 +89,8 @@ WHY = {
         "ones; norms, rotation, activation, loss and AdamW share the last 8 %"
     ),
     "SFT, speed": (
-        "TRL packs here too, so neither side pads, and 92 % of our step are products and fused attention; what is gained "
-        "comes from attention within documents only and from chunked logits"
+        "TRL packs here too, so neither side pads, and 92 % of our step are products and fused attention; what is "
+        "gained comes from attention within documents only and from chunked logits"
     ),
     "pretraining fp32, peak memory": (
         "danlu plan counts 666 MiB of tensors at the peak, 394 of them weights, gradients and AdamW's states, which "

@@ -37,7 +37,7 @@ def small_tokenizer(folder: Path) -> Tokenizer:
     return load_tokenizer(folder)
 
 
-def small_model(use: str = "llama", *, vocab: int = 267, seed: int = 3, **sizes: float) -> Stack:
+def small_model(use: str = "llama", *, vocab: int = 267, seed: int = 3, **sizes: float | str) -> Stack:
     """Random weights, large enough that logits differ and that what came long before matters."""
     settings = {"model": 48, "layers": 3, "heads": 4, "context": 96} | sizes
     model = danlu.models.build(Spec.read({"use": use, **settings}), vocab=vocab, seed=seed)

@@ -11,7 +11,7 @@ from danlu.nn.layout import Layout
 from danlu.nn.linear import Birth
 from danlu.nn.remade import kept
 
-DIMS = Dims(vocab=5, model=8, heads=2, layers=2, context=8, ffn=12)
+DIMS = Dims(vocab=5, model=8, heads=2, layers=2, context=8, ffn=16)  # whole vectors: torch rounds rests otherwise
 LAYOUT = Layout.dense(torch.ones(2, 3))
 ffns = pytest.mark.parametrize("name", list(FFNS))
 
@@ -19,8 +19,9 @@ ffns = pytest.mark.parametrize("name", list(FFNS))
 def drawn(name: str, **settings) -> torch.nn.Module:
     ffn = FFNS[name](DIMS, **settings).double()
     generator = torch.Generator().manual_seed(0)
-    for module in ffn.children():
-        module.born(Birth(0.5, 1, generator))
+    for module in ffn.modules():
+        if any(True for _ in module.parameters(recurse=False)):
+            module.born(Birth(0.5, 1, generator))
     return ffn
 
 
@@ -28,7 +29,7 @@ def drawn(name: str, **settings) -> torch.nn.Module:
 @pytest.mark.parametrize("bias", [False, True])
 def test_gradients_are_those_of_finite_differences(name, bias) -> None:
     ffn, x = drawn(name, bias=bias), torch.randn(2, 3, 8, dtype=torch.double, requires_grad=True)
-    torch.autograd.gradcheck(lambda x, *_: ffn(x, LAYOUT), (x, *ffn.parameters()))
+    torch.autograd.gradcheck(lambda x, *_: ffn(x, LAYOUT), (x, *ffn.parameters()), fast_mode=True)
 
 
 @ffns

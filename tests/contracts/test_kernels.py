@@ -43,14 +43,20 @@ def layouts() -> dict[str, Layout]:
     }
 
 
+def serving(name: str, question: Ask) -> Kernel:
+    kernel = KERNELS[name]()
+    if reason := kernel.refuses(question):
+        pytest.skip(reason)
+    return kernel
+
+
 @pytest.mark.parametrize("name", list(KERNELS))
 @pytest.mark.parametrize("mask", MASKS, ids=str)
 @pytest.mark.parametrize("layout", list(layouts()))
 @pytest.mark.parametrize(("heads", "kv_heads", "extra"), [(4, 4, 0), (4, 2, 0), (4, 1, 2)])
 def test_equal_to_the_reference_with_gradients(name, mask, layout, heads, kv_heads, extra) -> None:
-    kernel, question = KERNELS[name](), ask(mask, heads, kv_heads, layouts()[layout], extra)
-    if kernel.refuses(question):
-        pytest.skip(str(kernel.refuses(question)))
+    question = ask(mask, heads, kv_heads, layouts()[layout], extra)
+    kernel = serving(name, question)
     tensors = [question.q, question.keys.k, question.keys.v]
     found, expected = kernel.run(question), KERNELS["reference"]().run(question)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
@@ -62,7 +68,7 @@ def test_equal_to_the_reference_with_gradients(name, mask, layout, heads, kv_hea
 @pytest.mark.parametrize("name", list(KERNELS))
 def test_a_query_without_keys_answers_zeros_and_no_gradient(name) -> None:
     question = ask(Causal(), 2, 2, layouts()["only padding"])
-    found = KERNELS[name]().run(question)
+    found = serving(name, question).run(question)
     assert torch.equal(found, torch.zeros_like(found))
     if found.requires_grad:
         found.sum().backward()
@@ -75,7 +81,7 @@ def test_one_new_token_looks_at_all_keys(name) -> None:
     last = Layout.dense(torch.ones(2, 1), start=5)
     asked = Ask(whole.q[:, -1:], whole.keys, last, Causal(), NONE)
     expected = KERNELS["reference"]().run(whole)[:, -1:]
-    torch.testing.assert_close(KERNELS[name]().run(asked), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(serving(name, asked).run(asked), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_when_all_refuse_every_reason_is_told() -> None:

@@ -6,23 +6,41 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from objective_samples import WORDS, encdec, encoder
 from torch import Tensor
 from train_tiny import packed, tiny_model
 
-from danlu.core.batch import Batch, Record
-from danlu.models import Stack
+from danlu.core.batch import Batch, Record, Seq2Seq
+from danlu.nn.model import Model
 from danlu.objectives import OBJECTIVES, Loss, Objective
+from danlu.objectives.pairs import Pairs
 
 RECORDS: dict[type[Record], Callable[[], Record]] = {Batch: lambda: packed(6, 24)}
 """How each kind of record is made; an objective that reads a new kind needs an entry."""
+MODELS: dict[type[Record], Callable[[], Model]] = {Seq2Seq: encdec, Pairs: encoder}
+"""A model for each kind of sample; any decoder for those that are not here."""
 
 
-def parts_of(name: str) -> tuple[Objective, Stack, Record]:
-    objective = OBJECTIVES[name](16)
-    return objective, tiny_model(), RECORDS[objective.reads]()
+def sampled(objective: Objective) -> Record:
+    """A batch as ``loss`` reads it, late in training."""
+    torch.manual_seed(7)
+    return objective.sample(RECORDS[objective.reads](), 500)
 
 
-def gradient(objective: Objective, model: Stack, records: list[Record]) -> tuple[list[Loss], list[Tensor]]:
+def parts_of(name: str, chunk: int = 16) -> tuple[Objective, Model, Record]:
+    objective = OBJECTIVES[name](chunk, WORDS)
+    record = sampled(objective)
+    return objective, MODELS.get(type(record), tiny_model)(), record
+
+
+def equal(a: Record, b: Record) -> bool:
+    same = []
+    a.map(lambda t: (same.append(t), t)[1])
+    b.map(lambda t: (same.append(torch.equal(same.pop(0), t)), t)[1])
+    return all(same)
+
+
+def gradient(objective: Objective, model: Model, records: list[Record]) -> tuple[list[Loss], list[Tensor]]:
     model.zero_grad()
     losses = [objective.loss(model, record) for record in records]
     for loss in losses:
@@ -58,7 +76,7 @@ def test_a_batch_twice_counts_twice(name: str) -> None:
 def test_the_chunk_changes_nothing(name: str, chunk: int) -> None:
     objective, model, record = parts_of(name)
     _, expected = gradient(objective, model, [record])
-    _, found = gradient(OBJECTIVES[name](chunk), model, [record])
+    _, found = gradient(OBJECTIVES[name](chunk, WORDS), model, [record])
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -90,3 +108,29 @@ def test_gradient_by_finite_differences(name: str) -> None:
                 p += step * d
             values.append(float(objective.loss(model, record).total))
     assert (values[0] - values[1]) / 2e-5 == pytest.approx(slope, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize("training", [True, False])
+def test_a_sample_is_decided_by_torchs_generator_and_leaves_the_data_alone(name: str, training: bool) -> None:
+    """Which is what checkpoints keep: a resumed run draws what the uninterrupted one does."""
+    objective = OBJECTIVES[name](16, WORDS).train(training)
+    first = sampled(objective)
+    state = torch.get_rng_state()
+    batch = RECORDS[objective.reads]()
+    before = batch.map(torch.clone)
+    later = objective.sample(batch, 500)
+    torch.set_rng_state(state)
+    assert equal(objective.sample(batch, 500), later)
+    assert equal(batch, before)
+    assert equal(sampled(OBJECTIVES[name](16, WORDS).train(training)), first)
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_a_batch_without_text_has_no_weight(name: str) -> None:
+    """The last rows of what is held out may be padding and a document of one token."""
+    objective = OBJECTIVES[name](16, WORDS).eval()
+    model = parts_of(name)[1]
+    batch = RECORDS[objective.reads]().map(torch.zeros_like)
+    for part in objective.sample(batch, 500).split(1):
+        assert float(objective.loss(model, part).weight) == 0.0

@@ -20,6 +20,7 @@ MASKS = {"causal": CAUSAL, "window": WINDOW, "prefix": PREFIX, "full": Spec("ful
 CACHED = ["causal", "window"]
 REFERENCE = (Spec("reference"),)
 LENGTHS = [5, 4, 3]
+SMALL = {"model": 32, "layers": 2, "heads": 4, "kv_heads": 2, "context": 32}
 
 positions = pytest.mark.parametrize("position", list(POSITIONS))
 
@@ -143,6 +144,28 @@ def test_a_model_without_memory_has_the_same_shapes(position, newborn) -> None:
     model = newborn(position=position)
     shapes = {name: p.shape for name, p in on_meta(model.recipe).named_parameters()}
     assert shapes == {name: p.shape for name, p in model.named_parameters()}
+
+
+@positions
+def test_saved_equals_loaded(position, newborn, tokens, tmp_path) -> None:
+    from danlu.models import load, save
+
+    model = newborn(position=position)
+    again, _ = load(save(model, None, tmp_path / "model"))
+    with torch.no_grad():
+        assert torch.equal(again(tokens), model(tokens))
+
+
+@positions
+def test_a_newborn_learns_all_that_its_positions_have(position, tokens) -> None:
+    """Drawn weights, not those of the fixture: nothing begins where no gradient reaches."""
+    from danlu.models import build
+
+    model = build(Spec("decoder", SMALL | {"position": position}), vocab=50)
+    model(tokens).square().sum().backward()
+    for name, parameter in model.position.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
 
 
 @positions

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from objective_samples import WORDS, encoder
 from torch import Tensor
 from train_tiny import Fixed, packed, tiny_model
 
 from danlu.core.batch import IGNORE, Batch
 from danlu.core.errors import DanluError
 from danlu.models import Stack
+from danlu.objectives.next_sentence import NextSentence
 from danlu.objectives.next_token import NextToken
 from danlu.train.optims.sgd import Sgd
 from danlu.train.precisions.fp16 import Fp16
@@ -159,3 +161,16 @@ def test_a_model_that_recomputes_its_blocks_steps_alike() -> None:
 
     for a, b in zip(weights(True).parameters(), weights(False).parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("micro", [1, 2, 6])
+def test_samples_are_drawn_before_a_batch_is_cut(micro: int) -> None:
+    """Which tokens are hidden, and which texts are paired, does not depend on how much memory there is."""
+    found = []
+    for rows in (micro, None):
+        torch.manual_seed(0)
+        model = encoder()
+        trainer = Trainer(model, NextSentence(13, WORDS), Fixed(), Sgd(lr=1.0), clip=None, micro=rows)
+        loss = trainer.update([packed(6, 24)]).loss
+        found.append((loss, {n: p.detach().clone() for n, p in model.named_parameters()}))
+    same(*found, 2e-6)

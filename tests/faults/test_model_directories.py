@@ -131,7 +131,7 @@ def test_a_missing_shard_and_a_shard_outside(tmp_path) -> None:
     [
         ({"hidden_act": "relu2"}, ["hidden_act = 'relu2' cannot be served", "silu"]),
         ({"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}, ["rope type 'longrope' is not built", "yarn"]),
-        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, ["rope type 'dynamic' is not built"]),
+        ({"rope_scaling": {"type": "su", "factor": 2.0}}, ["rope type 'su' is not built", "dynamic, linear, llama3"]),
         (
             {"rope_scaling": {"rope_type": "linear", "factor": 2.0, "sharpness": 3}},
             ["'linear' has the setting 'sharpness'"],

@@ -10,23 +10,26 @@ from typing import Any
 import pytest
 import torch
 
-from danlu.models import Stack, load
+from danlu.models import load
+from danlu.nn.model import Model
 
 transformers = pytest.importorskip("transformers")
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 
-Pair = tuple[Any, Stack, Path]
+Pair = tuple[Any, Any, Path]
 
 
 @pytest.fixture
 def twins(tmp_path: Path) -> Callable[..., Pair]:
     """(transformers' model, danlu's model read from the directory that the first one wrote, the directory)."""
 
-    def make(model_type: str, rewrite: Callable[[dict], dict] = dict, **settings: Any) -> Pair:
+    def make(
+        model_type: str, rewrite: Callable[[dict], dict] = dict, *, auto: str = "AutoModelForCausalLM", **settings: Any
+    ) -> Pair:
         config = transformers.AutoConfig.for_model(model_type, **settings)
         torch.manual_seed(0)
-        theirs = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+        theirs = getattr(transformers, auto).from_config(config, attn_implementation="eager").eval()
         with torch.no_grad():
             for parameter in theirs.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.1)  # biases and norms are born as zeros and ones
@@ -42,13 +45,13 @@ def twins(tmp_path: Path) -> Callable[..., Pair]:
 
 
 @pytest.fixture
-def reopened(tmp_path: Path) -> Callable[[Stack], Any]:
+def reopened(tmp_path: Path) -> Callable[..., Any]:
     """transformers' model of the directory that danlu writes."""
 
-    def make(model: Stack) -> Any:
+    def make(model: Model, auto: str = "AutoModelForCausalLM") -> Any:
         from danlu.models import save
 
         folder = save(model, None, tmp_path / "ours")
-        return transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+        return getattr(transformers, auto).from_pretrained(folder, attn_implementation="eager").eval()
 
     return make

@@ -71,6 +71,8 @@ CASES = [
         documents=4,
     ),
     Case("fp16", {"layers": 2}, step={"precision": "fp16", "chunk": 64, "rows": 1, "length": 128}),
+    Case("shared layers", {"layers": 4}, {"distinct": 1}, {"rows": 1, "length": 64}),
+    Case("two groups of layers", {"layers": 4}, {"distinct": 2}, {"rows": 1, "length": 64}),
     Case("logits dominate", {"vocab": 8192}, step={"chunk": 1024, "rows": 2}),
     Case("weights dominate", {"vocab": 4096, "layers": 4}, step={"rows": 1, "length": 64}),
     Case("weights dominate, untied", {"vocab": 4096}, {"tied": False}, {"rows": 1, "length": 64}),

@@ -34,7 +34,7 @@ class Characters:
         before, after = ("".join(chr(i) for i in ids if i != 1) for ids in (context, continuation))
         self.asked.append((before, after))
         total = self.law(before, after)
-        return Score(tuple(total / len(continuation) for _ in continuation), greedy=False)
+        return Score(tuple(total / len(continuation) for _ in continuation), (False,) * len(continuation))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from kernel_questions import FORMULA
 
 from danlu.nn.dims import Dims
 from danlu.nn.kernels import KERNELS, Ask
@@ -52,7 +53,10 @@ def test_attention_is_a_weighted_mean_of_allowed_values(name, mask, kv_heads, fa
     layout = Layout.of(POSITION, SEGMENT) if facts else Layout(POSITION, SEGMENT)
     assert (layout.spans is not None) == facts
     ask = Ask(q, Keys(k, v, POSITION, SEGMENT), layout, mask, NONE)
-    torch.testing.assert_close(KERNELS[name]().run(ask), by_hand(q, k, v, mask), atol=1e-5, rtol=1e-5)
+    kernel = KERNELS[name]()
+    if reason := kernel.refuses(ask):
+        pytest.skip(reason)
+    torch.testing.assert_close(kernel.run(ask), by_hand(q, k, v, mask), atol=1e-5, rtol=1e-5)
 
 
 def test_blind_queries_answer_zeros_where_the_device_does_not_promise_it(monkeypatch) -> None:
@@ -69,13 +73,15 @@ def test_blind_queries_answer_zeros_where_the_device_does_not_promise_it(monkeyp
     assert torch.equal(q.grad[SEGMENT == 0], torch.zeros(2, 4, 4))
 
 
-def test_equal_scores_give_the_mean() -> None:
+@pytest.mark.parametrize("name", list(KERNELS))
+def test_equal_scores_give_the_mean(name) -> None:
     q = torch.zeros(1, 3, 1, 4)
     v = torch.tensor([[1.0], [4.0], [10.0]]).expand(3, 4)[None, :, None]
     layout = Layout.dense(torch.ones(1, 3))
-    for name in KERNELS:
-        out = KERNELS[name]().run(Ask(q, Keys(q, v, layout.position, layout.segment), layout, Causal(), NONE))
-        torch.testing.assert_close(out[0, :, 0, 0], torch.tensor([1.0, 2.5, 5.0]))
+    ask = Ask(q, Keys(q, v, layout.position, layout.segment), layout, Causal(), NONE)
+    if reason := KERNELS[name]().refuses(ask):
+        pytest.skip(reason)
+    torch.testing.assert_close(KERNELS[name]().run(ask)[0, :, 0, 0], torch.tensor([1.0, 2.5, 5.0]))
 
 
 def test_packed_rows_cost_no_attention_across_documents() -> None:
@@ -87,7 +93,7 @@ def test_packed_rows_cost_no_attention_across_documents() -> None:
     x = torch.randn(1, 1024, 2, 8)
     counts = []
     for layout in (Layout.of(position, document), Layout(position, document)):
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=FORMULA) as counter:
             KERNELS["sdpa"]().run(Ask(x, Keys(x, x, position, document), layout, Causal(), NONE))
         counts.append(counter.get_total_flops())
-    assert counts[1] == 64 * counts[0]
+    assert counts == [4 * 2 * 1024 * 16 * 8, 4 * 2 * 1024 * 1024 * 8]

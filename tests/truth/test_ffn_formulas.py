@@ -29,6 +29,7 @@ def silu(x: float) -> float:
 
 CASES: list[tuple[str, dict, Callable[[float], float], bool]] = [
     ("relu", {}, lambda x: max(x, 0.0), False),
+    ("swish", {}, silu, False),
     ("gelu", {}, gelu, False),
     ("gelu", {"tanh": True}, gelu_tanh, False),
     ("swiglu", {}, silu, True),

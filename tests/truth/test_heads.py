@@ -44,8 +44,22 @@ def test_linear_head_refuses_narrow_token_vectors() -> None:
         HEADS["linear"](DIMS, 4)
 
 
+HIDDEN = torch.randn(2, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+SEGMENT = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]])
+"""Padding after the one document, and before the other."""
+
+
 def test_pooled_is_a_layer_over_the_first_token() -> None:
     pooler = drawn(POOLERS["first"](DIMS))
-    x, segment = torch.randn(2, 5, 6, dtype=torch.float64), torch.ones(2, 5, dtype=torch.long)
-    expected = torch.tanh(x[:, 0] @ pooler.dense.weight.T + pooler.dense.bias)
-    torch.testing.assert_close(pooler(x, segment), expected)
+    first = torch.stack([HIDDEN[0, 0], HIDDEN[1, 2]])
+    torch.testing.assert_close(pooler(HIDDEN, SEGMENT), torch.tanh(first @ pooler.dense.weight.T + pooler.dense.bias))
+    whole = torch.ones(2, 5, dtype=torch.long)
+    torch.testing.assert_close(
+        pooler(HIDDEN, whole), torch.tanh(HIDDEN[:, 0] @ pooler.dense.weight.T + pooler.dense.bias)
+    )
+
+
+def test_cls_is_the_first_token_itself() -> None:
+    pooler = POOLERS["cls"](DIMS)
+    assert not list(pooler.parameters())
+    assert torch.equal(pooler(HIDDEN, SEGMENT), torch.stack([HIDDEN[0, 0], HIDDEN[1, 2]]))

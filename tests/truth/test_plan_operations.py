@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from danlu.core.spec import Spec
-from danlu.models import Recipe, on_meta
+from danlu.models import Recipe, on_meta, recipe_of
 from danlu.nn.dims import Dims
-from danlu.plan import parameters
+from danlu.plan import Work, parameters
 from danlu.plan.operations import (
     device_hours,
     operations,
@@ -21,6 +22,7 @@ from danlu.plan.operations import (
     training_flops,
     utilization,
 )
+from danlu.plan.roofline import row
 
 
 @pytest.mark.parametrize("ffn", ["swiglu", "gelu"])
@@ -36,6 +38,18 @@ def test_forward_against_the_flop_counter(ffn: str) -> None:
         block_weights=3 * sizes.block_weights, head_weights=sizes.head_weights, layers=3, heads=4, head=16, length=24, causal=False
     )  # fmt: skip
     assert done.forward == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("family", ["bert", "albert"])
+def test_the_row_of_an_encoder_against_the_flop_counter(family: str) -> None:
+    """Every token sees all; layers that share weights multiply each anew; the head has two products."""
+    made = recipe_of(Spec(family, {"model": 64, "layers": 3, "heads": 4, "context": 32}), vocab=96)
+    assert isinstance(made, Recipe)
+    recipe = replace(made, kernels=(Spec("reference"),), pooler=None, classes=0)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        on_meta(recipe)(torch.zeros(1, 24, dtype=torch.long, device="meta"))
+    widened = 2 * 24 * recipe.embed * 64  # once a model, not counted with the blocks
+    assert row(Work(recipe=recipe, rows=1, length=24)).forward + widened == counter.get_total_flops()
 
 
 def test_training_is_three_forwards() -> None:

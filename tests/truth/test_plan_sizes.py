@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from danlu.core.spec import Spec
-from danlu.models import Recipe, on_meta, recipe_of
-from danlu.nn.dims import Dims
+from danlu.models import Architecture, on_meta, recipe_of
+from danlu.models.families import FAMILIES
+from danlu.models.tour import example
 from danlu.plan import parameters
-from danlu.plan.request import recipe_at
 from danlu.plan.sizes import gpt2_parameters
 
 
-def gpt2(layers: int, model: int, heads: int, vocab: int = 50257, context: int = 1024) -> Recipe:
+def gpt2(layers: int, model: int, heads: int, vocab: int = 50257, context: int = 1024) -> Architecture:
     return recipe_of(Spec("gpt2", {"model": model, "layers": layers, "heads": heads, "context": context}), vocab=vocab)
 
 
@@ -57,41 +53,40 @@ def test_every_parameter_is_of_one_kind() -> None:
     assert parameters(model.recipe).kinds["other"] == 0
 
 
-def test_parameter_counts_file(shared: Path, tmp_path: Path) -> None:
-    """Published configurations through the reader of config.json; encoders belong to a later issue."""
-    types = {"LlamaForCausalLM": "llama", "GPT2LMHeadModel": "gpt2"}
-    cases = [c for c in json.loads((shared / "theory/parameter_counts.json").read_text()) if c["hf_class"] in types]
-    assert len(cases) >= 6
-    for case in cases:
-        file = tmp_path / "config.json"
-        extra = {"max_position_embeddings": 2048} if case["hf_class"].startswith("Llama") else {}
-        file.write_text(json.dumps({"model_type": types[case["hf_class"]], **extra, **case["config"]}))
-        assert parameters(recipe_at(str(file))).total == case["parameters"], case["name"]
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_every_family_is_counted_by_kinds(family: str) -> None:
+    """Each parameter once; one token takes part in no more; blocks are what they are in the model."""
+    recipe = recipe_of(Spec(family, example(FAMILIES[family])), vocab=500)
+    sizes, model = parameters(recipe), on_meta(recipe)
+    assert sizes.total == sum(p.numel() for p in model.parameters())
+    assert 0 < sizes.active <= sizes.total
+    assert sizes.block_weights > 0
+    assert sizes.kinds["embedding"] > 0
 
 
-def test_planner_cases(shared: Path) -> None:
-    """Every decoder of the shared planner file that danlu has a family for, from its shapes."""
-    every = json.loads((shared.parent / "facts/planner_cases.json").read_text())
-    cases = [c for c in every if c["kind"] == "params_total" and not c["doubtful"]]
-    chosen = [c for c in cases if c["inputs"]["arch"] in ("llama", "gpt2") and "experts" not in c["inputs"]]
-    assert len(chosen) >= 10
-    for case in chosen:
-        assert parameters(recipe_from(case["inputs"])).total == case["expected"], case["name"]
-
-
-def recipe_from(given: dict[str, Any]) -> Recipe:
-    dims = Dims(
-        vocab=given["vocab"], model=given["hidden"], heads=given["heads"], layers=given["layers"], ffn=given["ffn"],
-        context=given.get("max_positions", 2048), kv_heads=given.get("kv_heads", 0), head=given.get("head_dim", 0),
-    )  # fmt: skip
-    bias = given["bias"]
-    return Recipe(
-        dims=dims,
-        position=Spec(given["pos"]),
-        norm=Spec({"rmsnorm": "rms", "layernorm": "layer"}[given["norm"]]),
-        ffn=Spec(given["ffn_type"], {"bias": bias}),
-        head_norm=Spec("rms") if given.get("qk_norm") else None,
-        bias=bias or given.get("qkv_bias", False),
-        out_bias=bias,
-        tied=given["tied"],
+def test_an_albert_by_hand() -> None:
+    """Four layers that are one, a head of two products over narrow token vectors."""
+    sizes = parameters(
+        recipe_of(Spec("albert", {"model": 64, "layers": 4, "heads": 4, "context": 32, "embed": 16}), vocab=100)
     )
+    assert sizes.kinds["attention"] == 4 * 64**2 + 4 * 64
+    assert sizes.kinds["ffn"] == 8 * 64**2 + 5 * 64
+    assert sizes.kinds["embedding"] == (100 + 32 + 2) * 16 + 17 * 64
+    assert sizes.kinds["norms"] == 2 * 16 + 4 * 64
+    assert sizes.kinds["head"] == 65 * 16 + 2 * 16 + 100
+    assert sizes.kinds["other"] == 64**2 + 64 + 2 * 65
+    assert (sizes.distinct, sizes.attentions) == (1, 4)
+    assert sizes.block == 12 * 64**2 + 13 * 64
+    assert sizes.block_weights == 12 * 64**2
+    assert sizes.head_weights == 16 * 64 + 100 * 16
+
+
+def test_both_sides_of_a_t5_by_hand() -> None:
+    """Two encoder blocks of 4 · 64² + 2 · 64 · 256, two decoder blocks with cross-attention besides."""
+    sizes = parameters(recipe_of(Spec("t5", {"model": 64, "layers": 2, "heads": 4}), vocab=100))
+    assert sizes.kinds["attention"] == 2 * (4 + 8) * 64**2
+    assert sizes.kinds["ffn"] == 4 * 2 * 64 * 256
+    assert sizes.kinds["embedding"] == 100 * 64 + 2 * 32 * 4
+    assert sizes.kinds["norms"] == (2 * 2 + 2 * 3 + 2) * 64
+    assert sizes.block_weights == (4 + 8) * 64**2 + 2 * 2 * 64 * 256
+    assert (sizes.distinct, sizes.attentions) == (4, 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cmath
+import importlib
 import math
 
 import pytest
@@ -17,6 +18,7 @@ from danlu.nn.linear import Birth
 from danlu.nn.positions.learned import Learned
 from danlu.nn.positions.rope import Rope
 from danlu.nn.positions.sinusoidal import Sinusoidal
+from danlu.nn.scalings.yarn import Yarn
 
 DIMS = Dims(vocab=9, model=16, heads=2, layers=1, context=12)
 
@@ -56,6 +58,61 @@ def test_rope_keeps_lengths_and_its_gradient_turns_back() -> None:
     assert torch.autograd.gradcheck(lambda x: rope.rotate(x, layout), x)
 
 
+def test_interleaved_pairs_are_neighbors() -> None:
+    rope, x = Rope(DIMS, base=100.0, interleaved=True), torch.randn(1, 3, 2, 8)
+    turned = rope.rotate(x, at(0, 5, 1234))
+    for t, position in enumerate((0, 5, 1234)):
+        for i in range(4):
+            angle = position * 100.0 ** (-2 * i / 8)
+            number = complex(x[0, t, 1, 2 * i], x[0, t, 1, 2 * i + 1]) * cmath.exp(1j * angle)
+            assert turned[0, t, 1, 2 * i].item() == pytest.approx(number.real, abs=2e-4)
+            assert turned[0, t, 1, 2 * i + 1].item() == pytest.approx(number.imag, abs=2e-4)
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_a_part_of_each_head_turns_as_a_smaller_head_would(interleaved) -> None:
+    small = Dims(vocab=9, model=8, heads=2, layers=1, context=12)
+    x, layout = torch.randn(1, 3, 2, 8), at(0, 5, 1234)
+    found = Rope(DIMS, part=0.5, interleaved=interleaved).rotate(x, layout)
+    assert torch.equal(found[..., :4], Rope(small, interleaved=interleaved).rotate(x[..., :4], layout))
+    assert torch.equal(found[..., 4:], x[..., 4:])
+
+
+@pytest.mark.parametrize(("family", "interleaved"), [("glm", True), ("gpt_neox", False)])
+@pytest.mark.parametrize("part", [0.25, 0.5, 1.0])
+def test_transformers_turns_the_same_channels(family, interleaved, part) -> None:
+    transformers = pytest.importorskip("transformers")
+    theirs = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
+    name = {"glm": "Glm", "gpt_neox": "GPTNeoX"}[family]
+    rope = {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": part}
+    config = getattr(transformers, f"{name}Config")(
+        hidden_size=32, num_attention_heads=4, head_dim=8, rope_parameters=rope
+    )
+    q, k = torch.randn(2, 2, 5, 4, 8)
+    position = torch.tensor([[0, 1, 2, 3, 4], [0, 0, 7, 8, 900]])
+    cos, sin = getattr(theirs, f"{name}RotaryEmbedding")(config)(q, position)
+    expected = theirs.apply_rotary_pos_emb(q.transpose(1, 2), k.transpose(1, 2), cos, sin)
+    ours = Rope(Dims(vocab=9, model=32, heads=4, layers=1, context=12), base=500.0, part=part, interleaved=interleaved)
+    layout = Layout(position, torch.ones_like(position))
+    for x, y in zip((q, k), expected, strict=True):
+        torch.testing.assert_close(ours.rotate(x, layout), y.transpose(1, 2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+@pytest.mark.parametrize("part", [0.5, 1.0])
+def test_the_gradient_turns_back_in_every_pairing(interleaved, part) -> None:
+    scaling = Yarn(factor=4.0, original=8)  # with a gain, which is no rotation
+    rope = Rope(DIMS, part=part, interleaved=interleaved, scaling=scaling)
+    x, layout = torch.randn(1, 3, 2, 8, dtype=torch.double, requires_grad=True), at(0, 7, 30)
+    assert torch.autograd.gradcheck(lambda x: rope.rotate(x, layout), x)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.4, 1.5])
+def test_a_part_that_is_no_pairs_of_channels_is_refused(part) -> None:
+    with pytest.raises(ConfigError, match=rf"must be even, found {int(8 * part)} of a head of 8"):
+        Rope(DIMS, part=part)
+
+
 def test_the_gain_of_a_scaling_multiplies_queries_and_keys() -> None:
     scaled = Spec.read({"use": "rope", "scaling": {"use": "yarn", "factor": 4.0, "original": 8}})
     from danlu.nn.positions import POSITIONS
@@ -80,6 +137,8 @@ def test_sinusoidal_is_its_formula() -> None:
             angle = position / 10_000 ** (2 * i / 16)
             assert found[0, t, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-6)
             assert found[0, t, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
+    halves = Sinusoidal(DIMS, halves=True).embed(torch.zeros(1, 3, 16), at(0, 1, 7))
+    assert torch.equal(halves, torch.cat([found[..., ::2], found[..., 1::2]], -1))
 
 
 def test_a_shift_of_sinusoidal_positions_is_a_rotation() -> None:

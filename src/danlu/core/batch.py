@@ -51,6 +51,11 @@ class Batch(Record):
     segment: Tensor
     position: Tensor
 
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        """What rows of every kind have, by name: to make rows of another kind of them."""
+        return {name: getattr(self, name) for name in ("tokens", "targets", "weight", "segment", "position")}
+
     @classmethod
     def dense(cls, tokens: Tensor) -> Batch:
         """One document a row, every next token counted.  tokens: (B, T + 1) gives a batch of (B, T)."""
@@ -58,3 +63,16 @@ class Batch(Record):
         position = torch.arange(inputs.shape[1], device=tokens.device).expand_as(inputs)
         ones = torch.ones_like(inputs)
         return cls(inputs, tokens[:, 1:], ones.float(), ones, position)
+
+
+@dataclass(frozen=True)
+class Seq2Seq(Record):
+    """Sources that are read, and targets that are written from them.  source, …: (B, S); target: rows of (B, T).
+
+    A target's document s is written from the source's document s of the same row.
+    """
+
+    source: Tensor
+    source_segment: Tensor
+    source_position: Tensor
+    target: Batch

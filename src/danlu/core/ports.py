@@ -12,10 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """The log-probability (natural) of each continuation token, and whether greedy decoding would have said it."""
+    """The log-probability (natural) of each continuation token, and whether it is the likeliest at its place."""
 
     logprobs: tuple[float, ...]
-    greedy: bool
+    likeliest: tuple[bool, ...]
+
+    @property
+    def greedy(self) -> bool:
+        """Whether greedy decoding would have said all of it."""
+        return all(self.likeliest)
 
     @property
     def total(self) -> float:

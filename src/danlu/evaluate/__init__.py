@@ -1,7 +1,25 @@
-"""Floor 2: how good a model is: perplexity and multiple choice, asked of any ``Scorer``, never of the engine itself."""
+"""Floor 2: how good a model is, asked of any ``Scorer``, never of the engine itself.
 
+Perplexity, multiple choice, loss by position and recall by distance.
+"""
+
+from .by_position import ByPosition, by_position
 from .choice import Report, choose
 from .perplexity import Perplexity, perplexity
+from .recall import Recall, recall
 from .tasks import TASKS, Form, Task, open_task
 
-__all__ = ["TASKS", "Form", "Perplexity", "Report", "Task", "choose", "open_task", "perplexity"]
+__all__ = [
+    "TASKS",
+    "ByPosition",
+    "Form",
+    "Perplexity",
+    "Recall",
+    "Report",
+    "Task",
+    "by_position",
+    "choose",
+    "open_task",
+    "perplexity",
+    "recall",
+]

@@ -70,7 +70,8 @@ class Generation:
     allow; a row that ends leaves its batch at once.
 
     A ``Prepared`` model is laid out for decoding once for all generations that share it.
-    Raises: DanluError naming the first prompt that is empty, too long or holds a token the model does not know.
+    Raises: DanluError naming the first prompt that is empty, too long or holds a token the model does not know;
+    ConfigError for an encoder, which cannot go on with a text.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Generation:
     ) -> None:
         prepared = model if isinstance(model, Prepared) else Prepared(model)
         model = prepared.model
+        model.expect_next()
         self.runner = Runner(prepared, cache=cache, batches=len(prompts) // ROWS + 1)
         self.sampling = sampling
         self.stops = sampling.stops(tokenizer, model.dims.vocab)
@@ -107,8 +109,8 @@ class Generation:
     def _fitting(self, longest: Row) -> int:
         """How many rows like this one are decoded side by side."""
         dims, bytes_a_number = self.runner.model.dims, self.runner.dtype.itemsize
-        tokens = len(longest.prompt) + self.sampling.max_tokens
-        row = 2 * dims.layers * dims.kv_heads * dims.head * bytes_a_number * min(tokens, dims.context)
+        tokens = len(longest.prompt) + longest.limit  # of a memory too: cross-attention keeps keys of all it looks at
+        row = 2 * dims.layers * dims.kv_heads * dims.head * bytes_a_number * tokens
         return max(1, min(ROWS, CACHE // row))
 
     def _wave(self, rows: list[Row], decoder: Decoder) -> Iterator[tuple[int, str]]:
@@ -136,8 +138,9 @@ def _choose(decoder: Decoder, logits: Tensor, rows: list[Row]) -> tuple[Tensor, 
 
 
 def _row(model: Model, tokenizer: Tokenizer, sampling: Sampling, index: int, prompt: Prompt) -> Row:
-    ids = encode_prompt(tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
-    vocab, context = model.dims.vocab, model.dims.context
+    whole = model.begin is not None  # an encoder reads the prompt; the answer has the decoder's context for itself
+    ids = encode_prompt(tokenizer, prompt, whole=whole) if isinstance(prompt, str) else list(prompt)
+    vocab, context = model.source.vocab, model.source.context
     if not ids:
         raise DanluError(f"prompt {index} is empty; give it a character or a token to go on from")
     if (wrong := next((i for i in ids if not isinstance(i, int) or not 0 <= i < vocab), None)) is not None:
@@ -145,20 +148,24 @@ def _row(model: Model, tokenizer: Tokenizer, sampling: Sampling, index: int, pro
             f"prompt {index}: token id {wrong!r} is out of range, the model's ids are 0 … {vocab - 1};"
             " use the tokenizer that belongs to the model"
         )
-    if len(ids) >= context:
+    if len(ids) > context - (not whole):
+        room = f"the encoder's context is {context}" if whole else f"the model's context is {context} and must hold a"
         raise DanluError(
-            f"prompt {index} has {len(ids)} tokens, the model's context is {context} and must hold a new one too;"
-            " shorten the prompt"
+            f"prompt {index} has {len(ids)} tokens, {room}{'' if whole else ' new one too'}; shorten the prompt"
         )
-    limit = min(sampling.max_tokens, context - len(ids))
+    limit = min(sampling.max_tokens, model.dims.context - (0 if whole else len(ids)))
     return Row(index, ids, limit, generator(0), tokenizer.decoder(), Tail(sampling.strings))
 
 
-def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids of a text as a training document begins: with BOS, if the tokenizer has one that is not also its end."""
+def encode_prompt(tokenizer: Tokenizer, text: str, *, whole: bool = False) -> list[int]:
+    """The ids of a text as a training document begins: with BOS, if the tokenizer has one that is not also its end.
+
+    A ``whole`` text, which an encoder reads, ends with EOS as well: T5 and its kind were trained so.
+    """
     ids = tokenizer.encode(text)
     begins = ids and tokenizer.bos is not None and tokenizer.bos != tokenizer.eos
-    return [tokenizer.bos, *ids] if begins and tokenizer.bos is not None else ids
+    ids = [tokenizer.bos, *ids] if begins and tokenizer.bos is not None else ids
+    return [*ids, tokenizer.eos] if whole and ids and tokenizer.eos is not None else ids
 
 
 def generate(

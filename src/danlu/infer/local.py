@@ -22,12 +22,21 @@ class Local:
     """A model and its tokenizer; settings are those of ``Sampling``, an unknown one is an error that lists them.
 
     ``frozen`` promises that the weights will not change: the model is then laid out for decoding once, not a call.
-    Raises: DanluError if there is no tokenizer.
+    ``reach`` lets it score that many tokens at once on purpose, also beyond the context it was trained on.
+    Raises: DanluError if there is no tokenizer, or the model has no positions for such a reach.
     """
 
-    def __init__(self, model: Model, tokenizer: Tokenizer | None, *, frozen: bool = False) -> None:
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer | None, *, frozen: bool = False, reach: int | None = None
+    ) -> None:
         if tokenizer is None:
             raise DanluError("the model directory has no tokenizer; put its tokenizer.json beside config.json")
+        if reach is not None and model.limit is not None and reach > model.limit:
+            raise DanluError(
+                f"the model has a table of {model.limit} positions and none beyond, so it cannot read {reach} tokens; "
+                f"ask for {model.limit} or fewer"
+            )
+        self.reach = reach or model.dims.context
         self.model, self.tokenizer = resting(model), tokenizer
         self.serving = Prepared(self.model) if frozen else self.model
 
@@ -56,7 +65,7 @@ class Local:
     # ── Scorer ───────────────────────────────────────────────────────────────────────────────────────────────────
     @property
     def context(self) -> int:
-        return self.model.dims.context
+        return self.reach
 
     def encode(self, text: str) -> list[int]:
         return encode_prompt(self.tokenizer, text)
@@ -66,4 +75,4 @@ class Local:
         return sum(len(self.tokenizer.piece_bytes(i)) for i in ids if i not in special)
 
     def score(self, rows: Sequence[Row]) -> list[Score]:
-        return log_likelihoods(self.model, rows)
+        return log_likelihoods(self.model, rows, reach=self.reach)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..nn.layout import Layout
 from ..nn.linear import Linear
 from ..nn.model import Model
 
@@ -37,7 +39,7 @@ class Prepared:
         """What answers as the model does, ``rows`` at a time and for that many steps."""
         several = rows > 1
         if several not in self.twins:
-            if steps < WORTH or self.model.begin is not None or not _gains(self.model):
+            if steps < WORTH or not _gains(self.model):
                 return self.model
             self.twins = {several: packed(self.model, rows)}
         return self.twins[several]
@@ -73,7 +75,7 @@ def packed(model: Model, rows: int) -> Model:
 
 
 def _groups(model: Model) -> list[list[Linear]]:
-    """The linear maps of a model, those side by side that are given the very same tensor; found by feeding a token."""
+    """The linear maps of every step, those side by side that are given the same tensor; found by feeding a token."""
     groups: list[list[Linear]] = []
     last: list[Tensor] = []
 
@@ -85,9 +87,16 @@ def _groups(model: Model) -> list[list[Linear]]:
             groups.append([module])
         last[:] = given[:1]
 
+    token = torch.zeros(1, 1, dtype=torch.long)
+    layout = Layout.dense(token)
+    if model.begin is not None:  # what an encoder read, and what is made of it, is there before the first step
+        layout = replace(layout, memory=model.read(token, layout))
+        with torch.no_grad():
+            model(token, layout)
     linears = [module for module in model.modules() if isinstance(module, Linear)]
     hooks = [module.register_forward_pre_hook(note) for module in linears]
-    model(torch.zeros(1, 1, dtype=torch.long))
+    with torch.no_grad():
+        model(token, layout)
     for hook in hooks:
         hook.remove()
     return groups

@@ -37,6 +37,7 @@ class Runner:
         """Logits (B, V) after the prompts; at most ``limit`` tokens a row will be generated."""
         prompts = self._read(prompts)
         width = max(map(len, prompts))
+        model = self.model
         self.ready = self.prepared.serving(len(prompts), limit * self.batches)
         self.plain = all(len(ids) == width for ids in prompts)
         pads = [width - len(ids) for ids in prompts]
@@ -45,6 +46,7 @@ class Runner:
         column = torch.arange(width, device=self.device)
         self.segment = (column >= before).long()  # (B, T)
         self.position = (column - before).clamp_(min=0)  # (B, T)
+        self.order = before.new_tensor([[len(ids) - 1] for ids in prompts]).expand(-1, width) if model.ahead else None
         self.cache = None
         if self.cache_name == NONE:
             self.tokens = tokens
@@ -60,16 +62,18 @@ class Runner:
         if self.cache is not None:
             self.position = position
             return self._feed(self.ready, tokens, self._layout(position, segment))
+        self.order = self.order if self.order is None else torch.cat([self.order, position], 1)
         self.tokens = torch.cat([self.tokens, tokens], 1)
         self.position = torch.cat([self.position, position], 1)
         self.segment = torch.cat([self.segment, segment], 1)
-        return self._feed(self.ready, self.tokens, self._layout(self.position, self.segment))
+        return self._feed(self.ready, self.tokens, self._layout(self.position, self.segment, order=self.order))
 
     @torch.inference_mode()
     def keep(self, rows: list[int]) -> None:
         """Goes on with these rows only."""
         self.position, self.segment = self.position[rows], self.segment[rows]
         self.memory = self.memory and self.memory.select(rows)
+        self.order = self.order if self.order is None else self.order[rows]
         if self.cache is not None:
             self.cache.select(rows)
         else:
@@ -78,16 +82,21 @@ class Runner:
     def _prefill(self, tokens: Tensor, spans: tuple[Span, ...]) -> Tensor:
         """By the model as it is, made for many tokens; in pieces, so that memory does not grow with rows · length."""
         rows, width = tokens.shape
-        size = width if self.cache is None else max(PREFILL // rows, 1)
+        size = width if self.cache is None or self.order is not None else max(PREFILL // rows, 1)
         logits = tokens.new_empty(0)
         for a in range(0, width, size):
             piece = slice(a, a + size)
             place = self.position[:, piece], self.segment[:, piece]
-            layout = self._layout(*place, spans if size >= width else None)
+            layout = self._layout(*place, spans if size >= width else None, order=self.order)
             logits = self._feed(self.model, tokens[:, piece], layout)
         return logits
 
-    def _layout(self, position: Tensor, segment: Tensor, spans: tuple[Span, ...] | None = None) -> Layout:
+    def _layout(
+        self, position: Tensor, segment: Tensor, spans: tuple[Span, ...] | None = None, order: Tensor | None = None
+    ) -> Layout:
+        """What is known of rows holds where positions are compared, and not where a prompt is read as a whole."""
+        if order is not None:
+            return Layout(position, segment, self.cache, order=order)
         return Layout(position, segment, self.cache, spans, self.plain, memory=self.memory)
 
     def _read(self, prompts: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:

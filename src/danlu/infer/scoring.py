@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..core.errors import DanluError
 from ..core.ports import Score
-from ..nn.caches import CACHES
+from ..nn.dims import Dims
 from ..nn.layout import Layout
 from ..nn.model import Model
+from .answers import answered
 from .packed import resting
 
 SLOTS = 4096  # tokens a pass, padding included
@@ -32,17 +33,22 @@ class _Pass(NamedTuple):
 
 
 @torch.inference_mode()
-def log_likelihoods(model: Model, rows: Sequence[Row]) -> list[Score]:
+def log_likelihoods(model: Model, rows: Sequence[Row], *, reach: int | None = None) -> list[Score]:
     """log p(continuation | context) token by token, for (context, continuation) ids; the order of ``rows`` is kept.
 
     What is fed is context + continuation less its last token. Rows that feed the same tokens (the letters of one
     question) are computed once, and so is a long beginning that many share (the shots of one subject). Passes go by
-    falling length, padded at the right, which causal attention never sees.
+    falling length, padded at the right, which causal attention never sees. ``reach`` is how many tokens a row may
+    have, the model's context unless given. Where an encoder reads the context, ``answers.py`` scores what follows.
 
-    Raises: DanluError if a row has an empty side, is longer than the model's context, or an id is out of range.
+    Raises: DanluError if a row has an empty side, is longer than that, or an id is out of range; ConfigError for an
+    encoder, which hears what it would be asked.
     """
+    model.expect_next()
+    if model.begin is not None:
+        return answered(resting(model), rows)
     for number, row in enumerate(rows):
-        _check(row, number, model)
+        _check(row, number, model.dims, reach or model.dims.context)
     model = resting(model)
     wanted: dict[Input, list[int]] = {}
     for number, (context, continuation) in enumerate(rows):
@@ -55,14 +61,12 @@ def log_likelihoods(model: Model, rows: Sequence[Row]) -> list[Score]:
     return [scores[number] for number in range(len(rows))]
 
 
-def _check(row: Row, number: int, model: Model) -> None:
+def _check(row: Row, number: int, dims: Dims, reach: int) -> None:
     context, continuation = row
-    dims = model.dims
     if not context or not continuation:
         raise DanluError(f"row {number}: context and continuation need a token each")
-    if len(context) + len(continuation) > dims.context + 1:
-        size = len(context) + len(continuation)
-        raise DanluError(f"row {number}: {size} tokens, the model's context is {dims.context}; score a shorter piece")
+    if (size := len(context) + len(continuation)) > reach + 1:
+        raise DanluError(f"row {number}: {size} tokens, the model's context is {reach}; score a shorter piece")
     for side in row:
         if min(side) < 0 or max(side) >= dims.vocab:
             wrong = min(side) if min(side) < 0 else max(side)
@@ -123,7 +127,7 @@ def _score(model: Model, one: _Pass, asked: list[tuple[int, int, Row]]) -> Itera
     begin = 0
     for _, number, (_, continuation) in asked:
         end = begin + len(continuation)
-        yield number, Score(tuple(logprobs[begin:end]), all(likeliest[begin:end]))
+        yield number, Score(tuple(logprobs[begin:end]), tuple(likeliest[begin:end]))
         begin = end
 
 
@@ -137,7 +141,7 @@ def _hidden(model: Model, inputs: list[Input], shared: int) -> Tensor:
     tokens = torch.tensor([[*ids[shared:], *[0] * (width - len(ids))] for ids in inputs], device=weight.device)
     if not shared:
         return model.hidden(tokens, Layout.dense(tokens))
-    cache = CACHES["slab"](model.dims, 1, width, dtype=weight.dtype, device=weight.device)
+    cache = model.cache("slab", 1, width, weight.dtype, weight.device)
     beginning = torch.tensor([inputs[0][:shared]], device=weight.device)
     model.hidden(beginning, Layout.dense(beginning, cache))
     cache.select([0] * len(inputs))

@@ -5,6 +5,7 @@ from .growing import grow
 from .newborn import build, on_meta, recipe_of
 from .reading import load, read_into, read_recipe
 from .recipe import Architecture, Recipe
+from .repositioning import moved, repositioned
 from .writing import config_of, save, write_into, write_weights
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     "config_of",
     "grow",
     "load",
+    "moved",
     "on_meta",
     "read_into",
     "read_recipe",
     "recipe_of",
+    "repositioned",
     "save",
     "write_into",
     "write_weights",

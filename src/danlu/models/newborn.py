@@ -12,6 +12,7 @@ from ..core.rng import generator
 from ..core.spec import Spec
 from ..nn.linear import Birth
 from ..nn.model import Model
+from ..nn.wirings import Wiring
 from .families import FAMILIES
 from .forms import made
 from .recipe import Architecture
@@ -51,6 +52,9 @@ def build(architecture: Spec, *, vocab: int, seed: int = 0, device: torch.device
             if any(True for _ in module.parameters(recurse=False)):
                 birth = Birth(recipe.std, recipe.dims.layers, generator(seed, "birth", name))
                 cast("_Born", module).born(birth)
+        for name, module in model.named_modules():
+            if isinstance(module, Wiring):
+                module.born(Birth(recipe.std, recipe.dims.layers, generator(seed, "birth", name)))
     return model.to(device or "cpu")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from ..core.errors import CheckpointError
@@ -40,6 +41,8 @@ HARMFUL = {
     "logits_scaling": "scaled logits are not built",
     "logit_scale": "scaled logits are not built",
     "partial_rotary_factor": "turning only a part of each head is not built",
+    "rope_scaling": "this family does not turn its queries and keys, so there is nothing to scale; strike it",
+    "rope_parameters": "this family does not turn its queries and keys, so there is nothing to scale; strike it",
     "use_qk_norm": "this family has no norm on queries and keys; qwen3 has",
     "qk_norm": "this family has no norm on queries and keys; qwen3 has",
 }
@@ -47,10 +50,13 @@ HARMFUL = {
 
 
 class Settings:
-    """The settings of a config.json; ``take`` marks one as understood, ``finish`` deals with those that were not."""
+    """The settings of a config.json; ``take`` marks one as understood, ``finish`` deals with those that were not.
 
-    def __init__(self, raw: dict[str, Any], where: str) -> None:
-        self.raw, self.where = raw, where
+    ``tensors`` are the names of the weights that lie beside it, as far as there are any.
+    """
+
+    def __init__(self, raw: dict[str, Any], where: str, tensors: Collection[str] = ()) -> None:
+        self.raw, self.where, self.tensors = raw, where, tensors
         self._left = set(raw)
 
     def take(self, key: str, default: T) -> T:
@@ -74,6 +80,10 @@ class Settings:
             self.raw = {**self.raw, key: value}
             self._left.add(key)
         return self
+
+    def lacks(self, tensor: str) -> bool:
+        """Whether weights lie beside the file and this tensor is not among them."""
+        return bool(self.tensors) and tensor not in self.tensors
 
     def require(self, key: str, value: Any, because: str) -> None:
         """Refuses every value of a setting but one (or null)."""

@@ -20,14 +20,14 @@ from .newborn import empty
 from .notes import Notes
 from .published import TOKENS, Settings
 from .recipe import Architecture
-from .tensors import names_in, natural, opened, tensors_of
-from .weights import Entry
+from .tensors import INDEX, ONE, names_in, natural, opened, tensors_of
+from .weights import Entry, stored
 
 if TYPE_CHECKING:
     from ..tokenize import Tokenizer
 
 OWN = "danlu/recipe.json"
-SILENT = re.compile(r"(^|\.)(rotary_emb\.inv_freq|attn\.(masked_)?bias)$")
+SILENT = r"(^|\.)(rotary_emb\.inv_freq|attn\.(masked_)?bias)$"
 """Buffers that older checkpoints carry and every model makes for itself."""
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
@@ -75,7 +75,7 @@ def read_recipe(folder: Path) -> tuple[Architecture, Notes]:
     if not isinstance(raw, dict) or "model_type" not in raw:
         raise CheckpointError(f"{where}: names no model_type; restore config.json from its source")
     family = of_type(str(raw["model_type"]), where)
-    settings = Settings(raw, where)
+    settings = Settings(raw, where, _held(folder))
     try:
         recipe = family.published.read(settings)
     except ConfigError as error:
@@ -87,6 +87,11 @@ def read_recipe(folder: Path) -> tuple[Architecture, Notes]:
         {key: raw[key] for key in TOKENS if raw.get(key) is not None},
     )
     return _own(folder, recipe), notes
+
+
+def _held(folder: Path) -> frozenset[str]:
+    """The names of the tensors beside config.json, where there are any."""
+    return frozenset(tensors_of(folder)) if any((folder / name).is_file() for name in (ONE, INDEX)) else frozenset()
 
 
 def _own(folder: Path, recipe: Architecture) -> Architecture:
@@ -124,9 +129,8 @@ def read_into(model: Model, folder: str | Path) -> None:
     """
     folder = Path(folder)
     files = tensors_of(folder)
-    parameters = dict(model.named_parameters())
-    entries = entries_of(model)
-    found = _found(entries, files, folder, parameters)
+    parameters = stored(model)
+    found = _found(model, files, folder, parameters)
     with torch.no_grad():
         for name, entry in found.items():
             with opened(files[name]) as handle:  # anew for each: an open file keeps in memory what was read of it
@@ -135,7 +139,7 @@ def read_into(model: Model, folder: str | Path) -> None:
 
 def entries_of(model: Model) -> list[Entry]:
     """The published tensors of this model: the family's table without what this recipe does not have."""
-    parameters = {name for name, _ in model.named_parameters()}
+    parameters = set(stored(model))
     table = FAMILIES[model.recipe.family].published.names(model.recipe)
     entries = [entry for entry in table if parameters.issuperset(entry.ours)]
     named = {name for entry in entries for name in entry.ours}
@@ -143,21 +147,28 @@ def entries_of(model: Model) -> list[Entry]:
     return entries
 
 
-def _found(entries: list[Entry], files: dict[str, Path], folder: Path, parameters: dict[str, Any]) -> dict[str, Entry]:
+def _found(model: Model, files: dict[str, Path], folder: Path, parameters: dict[str, Any]) -> dict[str, Entry]:
     """Which tensor of the files fills which entry."""
+    published, entries = FAMILIES[model.recipe.family].published, entries_of(model)
+    silent, others = re.compile(f"{SILENT}|{published.beside}"), re.compile(published.others)
     found: dict[str, Entry] = {}
     for entry in entries:
         name = next((n for n in _spellings(entry) if n in files), None)
         if name is None:
-            shape = list(entry.shape([parameters[ours].shape for ours in entry.ours]))
+            shape = list(entry.shape([target.shape for target in entry.of(parameters)]))
             raise CheckpointError(
                 f"{folder}: the tensor {entry.name!r} of shape {shape} is missing from the weights; "
                 "fetch them again, or correct config.json"
             )
         found[name] = entry
     tied = "head.weight" not in parameters
-    extra = (n for n in files if n not in found and not SILENT.search(n) and not (tied and n == "lm_head.weight"))
-    if unexpected := sorted(extra, key=natural):
+    extra = [n for n in files if n not in found and not silent.search(n) and not (tied and n == "lm_head.weight")]
+    if left := sorted(filter(others.search, extra), key=natural):
+        logging.getLogger("danlu").warning(
+            "%s: the weights hold %r (%d such) for ends that config.json's architectures do not name: left out",
+            folder, left[0], len(left),
+        )  # fmt: skip
+    if unexpected := sorted(set(extra) - set(left), key=natural):
         raise CheckpointError(
             f"{folder}: the weights hold {unexpected[0]!r} ({len(unexpected)} such), which the model that config.json "
             "describes has no place for; correct config.json, or remove the tensor"
@@ -176,7 +187,7 @@ def _table(entry: Entry) -> bool:
 
 
 def _fill(handle: Any, name: str, entry: Entry, parameters: dict[str, Any], file: Path) -> None:
-    targets = [parameters[ours] for ours in entry.ours]
+    targets = entry.of(parameters)
     expected, shape = entry.shape([target.shape for target in targets]), tuple(handle.get_slice(name).get_shape())
     if shape != expected:
         raise CheckpointError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from ..core import config
@@ -26,6 +26,10 @@ class Architecture(ABC):
     dims: Dims
     family: str = "decoder"
     std: float = 0.02
+
+    def spoken(self, vocab: int) -> Self:
+        """The same architecture with another vocabulary."""
+        return replace(self, dims=replace(self.dims, vocab=vocab))
 
     def write(self) -> dict[str, Any]:
         """Plain values: ``Recipe.read(recipe.write()) == recipe``."""

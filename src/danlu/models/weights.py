@@ -2,35 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+Held = TypeVar("Held", bound=Tensor)
+
+
+def stored(model: nn.Module) -> dict[str, Tensor]:
+    """All that a checkpoint keeps of a model: parameters, tied ones once, and statistics that training gathers."""
+    state = model.state_dict(keep_vars=True)
+    gathered = {name: value for name, value in state.items() if not isinstance(value, nn.Parameter)}
+    return {**dict(model.named_parameters()), **gathered}
 
 
 @dataclass(frozen=True)
 class Entry:
     """One published tensor and the parameters it holds: several of ours laid end to end, transposed or not.
 
-    ``aliases`` are other names under which the tensor is found in older files.
+    ``aliases`` are other names under which the tensor is found in older files; ``lead`` counts axes of size 1 that the
+    published tensor has before ours.
     """
 
     name: str
     ours: tuple[str, ...]
     transposed: bool = False
     aliases: tuple[str, ...] = ()
+    lead: int = 0
+
+    def of(self, held: Mapping[str, Held]) -> list[Held]:
+        """What of our tensors the published one holds."""
+        return [held[name] for name in self.ours]
 
     def unpack(self, tensor: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
         """The published tensor cut into ours; sizes are our first dimensions."""
+        tensor = tensor.reshape(tensor.shape[self.lead :])
         return (tensor.t() if self.transposed and tensor.dim() == 2 else tensor).split(list(sizes))
 
     def pack(self, tensors: Sequence[Tensor]) -> Tensor:
         """Our tensors as the published one."""
         joined = tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
-        return (joined.t() if self.transposed and joined.dim() == 2 else joined).contiguous()
+        joined = joined.t() if self.transposed and joined.dim() == 2 else joined
+        return joined.contiguous()[(None,) * self.lead]
 
     def shape(self, shapes: Sequence[torch.Size]) -> tuple[int, ...]:
         """The shape of the published tensor for our shapes."""
         joined = (sum(shape[0] for shape in shapes), *shapes[0][1:])
-        return joined[::-1] if self.transposed else joined
+        return (1,) * self.lead + (joined[::-1] if self.transposed else joined)
+
+
+@dataclass(frozen=True)
+class Slice(Entry):
+    """One published tensor for each place ``at`` of a stack of ours: experts, published one by one."""
+
+    at: int = 0
+
+    def of(self, held: Mapping[str, Held]) -> list[Held]:
+        return [held[name][self.at] for name in self.ours]  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class ByHead(Entry):
+    """Ours laid head by head, not end to end: the first head of each, then the second of each, and so on."""
+
+    heads: int = 1
+
+    def unpack(self, tensor: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
+        groups = tensor.view(self.heads, len(sizes), -1, *tensor.shape[1:])
+        return [groups[:, i].flatten(0, 1) for i in range(len(sizes))]
+
+    def pack(self, tensors: Sequence[Tensor]) -> Tensor:
+        groups = [tensor.view(self.heads, -1, *tensor.shape[1:]) for tensor in tensors]
+        return torch.stack(groups, 1).flatten(0, 2)

@@ -8,16 +8,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from ..core.errors import CheckpointError
+from ..core.errors import CheckpointError, ConfigError
 from ..core.files import atomic_folder, write_json
 from ..nn.model import Model
 from .families import FAMILIES
 from .reading import OWN, entries_of
 from .tensors import INDEX, ONE, write_index
-from .weights import Entry
+from .weights import Entry, stored
 
 if TYPE_CHECKING:
     from ..tokenize import Tokenizer
@@ -64,14 +63,24 @@ def write_into(model: Model, tokenizer: Tokenizer | None, folder: Path, *, max_b
 
 
 def config_of(model: Model, tokenizer: Tokenizer | None = None) -> dict[str, Any]:
-    """config.json in the words of the model's family."""
+    """config.json in the words of the model's family.
+
+    Raises: ConfigError if the tokenizer's special ids are not those that the model itself is built on.
+    """
     published = FAMILIES[model.recipe.family].published
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    said, tokens = published.write(model.recipe), _tokens(model, tokenizer)
+    for key in published.fixed:
+        if key in tokens and said[key] != tokens[key]:
+            raise ConfigError(
+                f"the tokenizer's {key} is {tokens[key]}, but this {model.recipe.family} is built on {said[key]}; "
+                "take the tokenizer that belongs to it, or name the token in a new model's architecture"
+            )
     return {
         "architectures": [published.architecture],
         "model_type": published.model_type,
-        **published.write(model.recipe),
-        **_tokens(model, tokenizer),
+        **said,
+        **tokens,
         "torch_dtype": dtype,
     }
 
@@ -86,22 +95,24 @@ def _tokens(model: Model, tokenizer: Tokenizer | None) -> dict[str, Any]:
 
 def _generation(model: Model, tokenizer: Tokenizer | None) -> dict[str, Any] | None:
     """The generation settings the model came with; whoever generates stops where this tokenizer's answers end."""
-    kept = model.notes.generation
+    kept = dict(model.notes.generation or {})
+    if model.begin is not None:  # transformers 5 looks for it nowhere else
+        kept["decoder_start_token_id"] = model.begin
     if tokenizer is None:
-        return kept
-    stops = (kept or {}).get("eos_token_id", [])
+        return kept or None
+    stops = kept.get("eos_token_id", [])
     stops = list(dict.fromkeys([*tokenizer.stops, *(stops if isinstance(stops, list) else [stops])]))
-    return {**(kept or {}), **_tokens(model, tokenizer), **({"eos_token_id": stops} if stops else {})}
+    return {**kept, **_tokens(model, tokenizer), **({"eos_token_id": stops} if stops else {})}
 
 
 def write_weights(model: Model, folder: str | Path, *, max_bytes: int = SHARD) -> None:
     """The weights in published names, tied ones once, as one file or as shards with an index."""
-    folder, parameters = Path(folder), dict(model.named_parameters())
+    folder, parameters = Path(folder), stored(model)
     shards = _shards(entries_of(model), parameters, max_bytes)
     files: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = ONE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
-        _write({entry.name: entry.pack([parameters[o].detach() for o in entry.ours]) for entry in shard}, folder / name)
+        _write({entry.name: entry.pack([t.detach() for t in entry.of(parameters)]) for entry in shard}, folder / name)
         files |= dict.fromkeys((entry.name for entry in shard), name)
     if len(shards) > 1:
         write_index(folder, files, sum(p.numel() * p.element_size() for p in parameters.values()))
@@ -109,11 +120,11 @@ def write_weights(model: Model, folder: str | Path, *, max_bytes: int = SHARD) -
         (folder / INDEX).unlink(missing_ok=True)
 
 
-def _shards(entries: list[Entry], parameters: dict[str, torch.nn.Parameter], max_bytes: int) -> list[list[Entry]]:
+def _shards(entries: list[Entry], parameters: dict[str, Tensor], max_bytes: int) -> list[list[Entry]]:
     shards: list[list[Entry]] = []
     room = 0
     for entry in entries:
-        size = sum(parameters[ours].numel() * parameters[ours].element_size() for ours in entry.ours)
+        size = sum(part.numel() * part.element_size() for part in entry.of(parameters))
         if not shards or size > room:
             shards.append([])
             room = max_bytes

@@ -36,9 +36,14 @@ def _gelu_tanh_back(grad: Tensor, x: Tensor) -> Tensor:
     return ops.aten.gelu_backward.grad_input(grad, x, approximate="tanh", grad_input=grad)
 
 
+def _relu_back(grad: Tensor, x: Tensor) -> Tensor:
+    return ops.aten.threshold_backward.grad_input(grad, x, 0, grad_input=grad)
+
+
 SILU = Activation(F.silu, _silu_back)
 GELU = Activation(F.gelu, _gelu_back)
 GELU_TANH = Activation(_gelu_tanh, _gelu_tanh_back)
+RELU = Activation(F.relu, _relu_back)
 
 
 class Product:

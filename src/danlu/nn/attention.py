@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from .dims import Dims
-from .kernels import Ask, Kernel, attend
+from .kernels import Ask, Kernel, attend, fitting
 from .layout import Keys, Layout
 from .linear import Linear
 from .masks import Full, Mask
@@ -46,7 +46,7 @@ class Attends(nn.Module, ABC):
         self.q_norm, self.k_norm = (head_norm(dims.head) if head_norm else nn.Identity() for _ in range(2))
         self.kv = nn.ModuleDict()  # site "kv": adapters that add keys and values
         self.shared = [position]  # the model owns the encoding: listed, so as not to be registered a second time
-        self.mask, self.kernels, self.layer = mask, tuple(kernels), layer
+        self.mask, self.kernels, self.layer = mask, fitting(kernels, position, mask), layer
         self.head, self.scale = dims.head, scale
 
     @property

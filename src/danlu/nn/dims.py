@@ -33,4 +33,6 @@ class Dims:
         object.__setattr__(self, "head", self.head or self.model // self.heads)
         object.__setattr__(self, "ffn", self.ffn or 4 * self.model)
         if self.kv_heads < 1 or self.heads % self.kv_heads:
-            raise ConfigError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+            raise ConfigError(
+                f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads}); choose one that divides it"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -17,20 +17,31 @@ Span = tuple[int, int, int]
 class Keys:
     """What the queries of one layer may look at.  k, v: (B, S, K, D); position, segment: (B, S).
 
-    segment 0 is padding, a negative segment is visible to every document (prefixes of adapters).
+    segment 0 is padding, a negative segment is visible to every document (prefixes of adapters); ``order`` as in
+    Layout.
     """
 
     k: Tensor
     v: Tensor
     position: Tensor
     segment: Tensor
+    order: Tensor | None = None
+
+    @property
+    def turn(self) -> Tensor:
+        """What masks compare with the queries' turns.  (B, S)"""
+        return self.position if self.order is None else self.order
 
 
-class Cache(Protocol):
-    """Keys of earlier calls.  ``length`` counts the tokens stored a row so far and is known on the host."""
+class Store(Protocol):
+    """What earlier calls left.  ``length`` counts the tokens stored a row so far and is known on the host."""
 
     @property
     def length(self) -> int: ...
+
+
+class Cache(Store, Protocol):
+    """Keys of earlier calls."""
 
     def append(self, layer: int, new: Keys) -> Keys:
         """Stores this call's keys of one layer and answers all keys its queries may look at."""
@@ -70,8 +81,11 @@ class Layout:
     """position, segment: (B, T); segment 0 is padding, equal segments of a row are one document.
 
     ``token_type`` (B, T) tells kinds of tokens apart (the two sentences of a pair); ``inner`` (B, T) is a second
-    position (within a span that is filled in); ``memory`` is what cross-attention looks at. ``aside`` collects what
-    parts add to the loss of this call: name → sums that an objective adds, each already weighed.
+    position (within a span that is filled in); ``memory`` is what cross-attention looks at. ``order`` (B, T) is what
+    masks compare instead of positions: tokens of equal order see each other under a causal mask (a prefix seen in both
+    directions has the order of its last token), and so may have any position. ``aside`` collects what
+    parts add to the loss of this call: name → sums that an objective adds, each already weighed; ``pooled`` what makes
+    such a sum only when all layers have left theirs (``leave``); ``told`` numbers that are only reported, one a layer.
 
     ``spans`` and ``plain`` are facts set by the maker, never asked of a tensor: ``spans`` lists (row, start, stop) of
     every document, positions counting from 0 in each; ``plain`` says that every row is one document without padding
@@ -80,17 +94,22 @@ class Layout:
 
     position: Tensor
     segment: Tensor
-    cache: Cache | None = None
+    cache: Store | None = None
     spans: tuple[Span, ...] | None = None
     plain: bool = False
     token_type: Tensor | None = None
     inner: Tensor | None = None
     memory: Memory | None = None
+    order: Tensor | None = None
     aside: dict[str, list[Tensor]] = field(default_factory=dict, init=False, repr=False)
+    pooled: dict[str, tuple[Callable[[list[Any]], Tensor], list[Any]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    told: dict[str, list[Tensor]] = field(default_factory=dict, init=False, repr=False)
     memo: dict[object, tuple[tuple[object, ...], Any]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    def dense(cls, tokens: Tensor, cache: Cache | None = None, start: int = 0) -> Layout:
+    def dense(cls, tokens: Tensor, cache: Store | None = None, start: int = 0) -> Layout:
         """One document a row, beginning at position ``start``.  tokens: (B, T)."""
         rows, length = tokens.shape[:2]
         position = torch.arange(start, start + length, device=tokens.device).expand(rows, length)
@@ -98,11 +117,20 @@ class Layout:
 
     @classmethod
     def of(cls, position: Tensor, segment: Tensor, **more: Any) -> Layout:
-        """Packed rows: finds where documents lie if the tensors are on the host.  (B, T) each."""
-        spans = documents(position, segment) if segment.device.type == "cpu" else None
+        """Packed rows: finds where documents lie if the tensors are on the host.  (B, T) each.
+
+        Rows with an ``order`` of their own are served by the whole mask.
+        """
+        known = segment.device.type == "cpu" and more.get("order") is None
+        spans = documents(position, segment) if known else None
         rows, length = segment.shape
         plain = spans == tuple((row, 0, length) for row in range(rows))
         return cls(position, segment, None, spans, plain, **more)
+
+    @property
+    def turn(self) -> Tensor:
+        """What masks compare: the order where there is one, positions elsewhere.  (B, T)"""
+        return self.position if self.order is None else self.order
 
     def across(self) -> Layout:
         """This call's queries as cross-attention sees them: all that is known of keys is known of the memory's."""
@@ -112,8 +140,17 @@ class Layout:
 
     def keys(self, layer: int, k: Tensor, v: Tensor) -> Keys:
         """All keys the queries of this call may look at in ``layer``: k, v themselves, or what the cache answers."""
-        new = Keys(k, v, self.position, self.segment)
-        return new if self.cache is None else self.cache.append(layer, new)
+        new = Keys(k, v, self.position, self.segment, self.order)
+        return new if self.cache is None else cast(Cache, self.cache).append(layer, new)
+
+    def leave(self, name: str, fold: Callable[[list[Any]], Tensor], mine: Any) -> None:
+        """``fold`` makes of what all layers left under this name one sum that an objective adds, already weighed."""
+        self.pooled.setdefault(name, (fold, []))[1].append(mine)
+
+    def asides(self) -> dict[str, Tensor]:
+        """All that is added to the loss of this call, a scalar a name."""
+        sums = {name: torch.stack(values).sum() for name, values in self.aside.items()}
+        return {**sums, **{name: fold(left) for name, (fold, left) in self.pooled.items()}}
 
     def once(self, key: object, given: tuple[object, ...], make: Callable[[], T]) -> T:
         """What depends only on ``given`` (compared by identity) is made once a call and shared by all layers.

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .caches import CACHES, KvCache
+from ..core.errors import ConfigError, ShapeError
+from .caches import CACHES, Kept
 from .dims import Dims
 from .layout import Layout, Memory
 
@@ -29,20 +30,84 @@ class Model(nn.Module, ABC):
 
     recompute: bool = False
 
+    def adopt(self, recipe: Any) -> None:
+        """Is described by this recipe from now on: its tables have grown."""
+        self.recipe, self.dims = recipe, recipe.dims
+        self.embed.num_embeddings = recipe.dims.vocab
+
     @abstractmethod
     def hidden(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
         """tokens: (B, T) → (B, T, M); without a layout every row is one document."""
+
+    @property
+    def limit(self) -> int | None:
+        """How many positions it can read, however well; None where there is no table of them."""
+        return None
+
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """The vectors of tokens; raises ShapeError for an id that the table does not have.  (B, T) → (B, T, E)."""
+        try:
+            return self.embed(tokens)
+        except IndexError:
+            wrong = tokens[(tokens < 0) | (tokens >= self.embed.num_embeddings)]
+            raise ShapeError(
+                f"token id {int(wrong[0])} is not in the model's vocabulary of {self.embed.num_embeddings}; "
+                "encode with the tokenizer that belongs to the model"
+            ) from None
 
     @property
     def begin(self) -> int | None:
         """The token that answers begin with where an encoder reads the prompt; None where prompts are gone on with."""
         return None
 
+    @property
+    def ahead(self) -> bool:
+        """Whether prompts are read in both directions before they are gone on with."""
+        return False
+
+    @property
+    def foresees(self) -> bool:
+        """Whether a token hears those that come after it, so that what comes next is no question to it."""
+        return False
+
+    def expect_next(self) -> None:
+        """Raises ConfigError for a model of which the next token cannot be asked."""
+        if self.foresees:
+            raise ConfigError(
+                f"each token of this {self.recipe.family} hears those after it, so it can neither be asked nor be "
+                "taught what comes next; train it with the objective masked, or take a model whose masks are causal"
+            )
+
+    def expect_hidden(self) -> None:
+        """Raises ConfigError for a model that cannot look at what stands after a hidden token."""
+        if not self.foresees:
+            raise ConfigError(
+                f"hidden tokens are told from both sides, and this {self.recipe.family} looks only back; use "
+                "architecture: {use: bert, …} or another with mask: full, or the objective next_token"
+            )
+
+    @property
+    def classes(self) -> int:
+        """How many classes it scores a document by; 0 where it scores none."""
+        return 0
+
+    @property
+    def source(self) -> Dims:
+        """The sizes of what reads prompts: the model's own, or its encoder's."""
+        return self.dims
+
     def read(self, tokens: Tensor, layout: Layout) -> Memory:
         """What an encoder keeps of a prompt for its decoder to look at."""
         raise NotImplementedError(f"{type(self).__name__} has no encoder")
 
-    def cache(self, name: str, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> KvCache:
+    def classified(self, hidden: Tensor, segment: Tensor) -> Tensor:
+        """Scores of classes from one document a row.  hidden: (B, T, M), segment: (B, T), 0 where padding → (B, C)."""
+        raise ShapeError(
+            f"this {type(self).__name__} has no pooler and classes, which tell documents apart; train one that has, "
+            "for example architecture: {use: bert, …}"
+        )
+
+    def cache(self, name: str, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> Kept:
         """Room for what ``rows`` sequences of at most ``capacity`` tokens leave behind for later calls."""
         return CACHES[name](self.dims, rows, capacity, dtype=dtype, device=device)
 

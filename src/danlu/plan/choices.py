@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from .footprint import Work, memory
+from .footprint import memory
 from .roofline import step_operations
+from .work import Work
 
 PROCESS = 600 * 2**20  # resident memory of a process that has imported torch; on a GPU, its context
 CHUNK = 256

@@ -1,13 +1,12 @@
-"""Which models the calculators have formulas for."""
+"""What a plan leaves out, said beside its figures."""
 
 from __future__ import annotations
 
-from ..core.errors import ConfigError
-from ..models import Architecture, Recipe
+from .footprint import step_of
+from .work import Work
 
 
-def covered(recipe: Architecture) -> Recipe:
-    """The recipe of a stack; raises ConfigError for forms that are not counted yet."""
-    if isinstance(recipe, Recipe):
-        return recipe
-    raise ConfigError(f"the planner has formulas for stacks of blocks, not yet for models of the form {recipe.form!r}")
+def left_out(work: Work) -> tuple[str, ...]:
+    """A sentence for each part of the step that no formula counts."""
+    said = step_of(work).left_out
+    return (said,) if said else ()

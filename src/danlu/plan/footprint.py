@@ -2,56 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from ..models import Recipe
+from ..core.spec import Spec
+from ..models import Architecture, Recipe
 from . import saved
-from .kv import kv_bytes
-from .sizes import Sizes, parameters
-
-BATCH_BYTES, INDEX_BYTES = (
-    36,
-    24,
-)  # a slot's tokens, targets, position, segment and weight; and what is derived from them
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """One micro-batch of a run: ``rows`` of ``length`` tokens; ``micros`` of them make a step.
-
-    ``optimizer_bytes`` a parameter are the optimizer's states; ``documents``: rows hold several, attended one by one;
-    ``counted`` is the share of slots whose logits are computed; ``chunk`` tokens' logits exist at once.
-    """
-
-    recipe: Recipe
-    rows: int
-    length: int
-    micros: int = 1
-    precision: str = "fp32"
-    recompute: bool = False
-    chunk: int = 1024
-    optimizer_bytes: float = 8
-    documents: bool = False
-    counted: float = 1.0
-
-    @property
-    def slots(self) -> int:
-        return self.rows * self.length
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes by phase and kind; the peak is the dearest phase."""
-
-    phases: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    @property
-    def peak_bytes(self) -> int:
-        return max(sum(kinds.values()) for kinds in self.phases.values())
-
-    @property
-    def peak_phase(self) -> str:
-        return max(self.phases, key=lambda name: sum(self.phases[name].values()))
+from .recurrence import RecurrentStep
+from .step import Rest, Step
+from .work import Memory, Work
 
 
 def memory(work: Work) -> Memory:
@@ -66,23 +22,22 @@ def memory(work: Work) -> Memory:
     Source: derived from src/danlu (nn, objectives/chunked.py, train/trainer.py).
     Truth:  tests/parity/test_plan_memory.py (torch's allocator watched during steps of the Trainer).
     """
-    return _Step(work).memory()
+    return step_of(work).memory()
 
 
-class _Step:
-    """The quantities of one step, in bytes, each named once."""
+def step_of(work: Work) -> Step:
+    """The calculator of this form of model; of forms without one, what all have."""
+    return STEPS.get(work.recipe.form, Rest)(work)
 
-    def __init__(self, work: Work) -> None:
-        self.work, self.recipe, self.dims = work, work.recipe, work.recipe.dims
-        self.sizes: Sizes = parameters(work.recipe)
-        self.widths = saved.Widths.of(work.precision)
-        self.weights, self.block_weights = 4 * self.sizes.total, 4 * self.sizes.block
-        self.head = 4 * self.sizes.head_weights
-        self.vectors = work.slots * self.dims.model * 4  # one vector of the residual stream a slot
+
+class StackStep(Step):
+    """What the blocks of a stack keep and pass."""
+
+    recipe: Recipe
 
     def memory(self) -> Memory:
-        backward = max((self._backward(blocks) for blocks in (self.dims.layers, 1)), key=lambda k: sum(k.values()))
-        last = self._last_gradients()
+        backward = max((self._backward(blocks) for blocks in self._places()), key=lambda k: sum(k.values()))
+        last = self._last_gradients(tied=self.recipe.tied, narrow=self.recipe.embed)
         if sum(last.values()) > sum(backward.values()):
             backward = last
         return Memory({
@@ -92,19 +47,34 @@ class _Step:
             "step": self._held() | {"gradients": self.weights},
         })  # fmt: skip
 
-    def _held(self) -> dict[str, int]:
-        """What is there all the time: weights, optimizer, batches, and gradients once a micro-batch has left some."""
-        work = self.work
-        optimizer = round(work.optimizer_bytes * self.sizes.total)
-        gradients = self.weights if work.micros > 1 else 0
-        batch = work.slots * (BATCH_BYTES * work.micros + INDEX_BYTES)
-        return {"weights": self.weights, "optimizer": optimizer, "gradients": gradients, "batch": batch}
+    def kept(self) -> float:
+        return sum(saved.block(self.recipe, self.widths).values()) * self.dims.layers * self.work.slots
+
+    def served(self, bytes_each: float) -> int:
+        return self._keys(self.dims.layers, bytes_each)
+
+    @property
+    def masks(self) -> tuple[Spec, ...]:
+        return self.recipe.masks
+
+    @property
+    def laid_out(self) -> int:
+        return self.dims.layers * self.sizes.block_weights + self.sizes.head_weights
+
+    @property
+    def wide(self) -> int:
+        return 1 + saved.FFN.get(self.recipe.ffn.use, saved.UNKNOWN_FFN).kept
+
+    def _places(self) -> set[int]:
+        """Where the peak may be: the last block, the first, and each below another of the same weights."""
+        layers, twin = self.dims.layers, self.recipe.twin
+        return {layers, 1, *(layer for layer in range(1, layers) if twin(layer - 1) == twin(layer))}
 
     def _copies(self, blocks: int, *, head: bool) -> int:
         """Half-width copies of weights that autocast makes and backward needs; recomputed blocks make theirs anew."""
         if not self.widths.autocast:
             return 0
-        blocks = min(blocks, 1) if self.work.recompute else blocks
+        blocks = min(blocks, 1) if self.work.recompute else self._distinct(0, blocks)
         return 2 * (blocks * self.sizes.block_weights + head * self.sizes.head_weights)
 
     def _activations(self, blocks: int, *, head: bool = True) -> dict[str, int]:
@@ -121,28 +91,17 @@ class _Step:
         found["activations: attention"] += blocks * masks
         return copies | found
 
-    def _loss(self) -> dict[str, int]:
-        """The last chunk: logits, their slope, the head's gradient and the chunk's, hidden and its gradient."""
-        work, counted = self.work, max(1, round(self.work.slots * self.work.counted))
-        chunk = min(work.chunk, counted)
-        logits = 8 * chunk * self.dims.vocab  # fp32 logits and slope; half logits, fp32 slope and its half copy
-        heads = min(2, -(-counted // work.chunk)) * self.head
-        hidden = self.vectors * (2 + self._final()) + round(self.vectors * (work.counted < 1) * work.counted)
-        chunked = 4 * chunk * self.dims.model
-        if work.precision == "fp16":  # chunks wait for the backward pass and leave one gradient of the head
-            heads = self.head
-        return {"logits": logits, "gradients": heads + self._summed(), "temporary": hidden + chunked}
-
     def _final(self) -> int:
         """1 if a final norm keeps what it read."""
         return int(self.recipe.wiring.use != "post")
 
-    def _summed(self) -> int:
-        return self.weights if self.work.micros > 1 else 0
+    def _distinct(self, first: int, stop: int) -> int:
+        """How many of these layers have weights of their own."""
+        return len({self.recipe.twin(layer) for layer in range(first, stop)})
 
     def _backward(self, blocks: int) -> dict[str, int]:
         """Inside block number ``blocks`` counted from below, at its widest, when those above are behind."""
-        behind = (self.dims.layers - blocks) * self.block_weights
+        behind = self._distinct(blocks, self.dims.layers) * self.block_weights
         held = self._held() | self._activations(blocks, head=False)
         gradients = (self._summed() or behind) + self.head
         wide = max(self._norm() if blocks == self.dims.layers else 0, self._ffn(), self._attention())
@@ -183,19 +142,16 @@ class _Step:
         )
         return round(self.work.slots * (passing - kinds["ffn"])) + behind
 
-    def _last_gradients(self) -> dict[str, int]:
-        """After the first block: all gradients, and the embedding's; a tied table sums it with the head's anew."""
-        copies = (1 if self.widths.autocast else 2) * self.recipe.tied + (self.work.micros > 1)
-        extra = copies * 4 * self.dims.vocab * self.dims.model
-        return self._held() | {"gradients": self.weights + extra, "temporary": self.vectors}
 
+STEPS: dict[str, type[Step]] = {"stack": StackStep, "recurrent": RecurrentStep}
+"""The forms of models whose activations are counted."""
 
 TOKENS_FED = 16_384  # of prompts at once: infer/runner.py feeds longer ones in pieces
 LAID_OUT = 2 << 30  # bytes of linear weights up to which generation on a CPU in fp32 lays out copies: infer/packed.py
 
 
 def inference(
-    recipe: Recipe, *, rows: int, length: int, prompt: int | None = None, bytes_each: float = 4, cpu: bool = True
+    recipe: Architecture, *, rows: int, length: int, prompt: int | None = None, bytes_each: float = 4, cpu: bool = True
 ) -> Memory:
     """Bytes of generating up to ``length`` tokens a row, of which ``prompt`` (by default all) are fed at once.
 
@@ -205,17 +161,13 @@ def inference(
     Source: derived from src/danlu/infer and nn/caches/slab.py; Kwon et al. 2023, arXiv:2309.06180, §3.
     Truth:  tests/parity/test_plan_memory.py (torch's allocator watched while danlu.generate runs).
     """
-    sizes, dims = parameters(recipe), recipe.dims
-    weights = round(bytes_each * sizes.total)
-    linear = round(bytes_each * (dims.layers * sizes.block_weights + sizes.head_weights))
+    dims, step = recipe.dims, step_of(Work(recipe=recipe, rows=rows, length=length))
+    weights = round(bytes_each * step.sizes.total)
+    linear = round(bytes_each * step.laid_out)
     copies = linear if cpu and bytes_each == 4 and linear <= LAID_OUT else 0
-    cache = kv_bytes(
-        layers=dims.layers, kv_heads=dims.kv_heads, head=dims.head, tokens=length, rows=rows, bytes_each=bytes_each
-    )
-    kept = {"weights": weights, "laid-out weights": copies, "kv cache": cache + 16 * rows * length}
+    kept = {"weights": weights, "laid-out weights": copies, "kv cache": step.served(bytes_each) + 16 * rows * length}
     fed = min(TOKENS_FED, rows * (prompt or length))
-    wide = 1 + saved.FFN.get(recipe.ffn.use, saved.UNKNOWN_FFN).kept
-    passing = round(fed * bytes_each * (3 * dims.model + wide * dims.ffn))
+    passing = round(fed * bytes_each * (3 * dims.model + step.wide * dims.ffn))
     logits = round(rows * dims.vocab * (4 + bytes_each))
     return Memory({
         "load": {"weights": weights},

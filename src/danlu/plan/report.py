@@ -10,13 +10,15 @@ from typing import Any
 from ..core.errors import ConfigError
 from ..core.files import write_json
 from .choices import PROCESS, Choice, choices, remedy
+from .covered import left_out
 from .devices import Device
-from .footprint import Memory, Work, inference, memory
+from .footprint import inference, memory
 from .operations import training_flops
 from .published import rules_of_thumb
 from .roofline import decode_seconds, step_operations, step_seconds
 from .scaling import EPOCH
 from .sizes import Sizes, parameters
+from .work import Memory, Work
 
 UNITS = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 SCALES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
@@ -57,6 +59,11 @@ class Plan:
     def peak_bytes(self) -> int:
         """Of training, as torch's allocator counts; the process itself comes on top."""
         return self.memory.peak_bytes
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Notes, and what the figures leave out."""
+        return (*self.notes, *left_out(self.work))
 
     @property
     def room(self) -> float:
@@ -101,7 +108,7 @@ class Plan:
             "memory_of_device": self.room,
             "fits": self.fits,
             "choices": {c.changes: c.peak_bytes for c in choices(self.work)},
-            "notes": list(self.notes),
+            "notes": list(self.said),
         }
 
     def table(self) -> str:
@@ -114,7 +121,7 @@ class Plan:
             self._inference(),
             self._thumb(),
         ]
-        notes = "\n".join(f"note: {note}" for note in self.notes)
+        notes = "\n".join(f"note: {note}" for note in self.said)
         return "\n\n".join(filter(None, [f"plan of {self.title}", *parts, notes]))
 
     def _parameters(self) -> str:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from ..core.errors import ConfigError
 from ..core.files import read_json
-from ..models import Recipe, read_recipe
+from ..models import Architecture, read_recipe
 from ..models.families import of_type
 from ..models.hub import located
 from ..models.published import Settings
-from .covered import covered
 from .devices import device
-from .footprint import Work
 from .report import Plan
+from .work import Work
 
 LONGEST = 2048  # tokens a row, where the request names none
 BYTES = {
@@ -55,14 +54,14 @@ def of_model(
     )  # fmt: skip
 
 
-def recipe_at(path: str) -> Recipe:
+def recipe_at(path: str) -> Architecture:
     """Of a model directory, a run, a hub id, or a Hugging Face configuration file of any name."""
     if not Path(path).is_file():
-        return covered(read_recipe(located(path))[0])
+        return read_recipe(located(path))[0]
     raw = read_json(path, "the settings of a model")
     if not isinstance(raw, dict) or "model_type" not in raw:
         raise ConfigError(f"{path}: names no model_type; give the config.json of a Hugging Face model")
-    return covered(of_type(str(raw["model_type"]), path).published.read(Settings(raw, path)))
+    return of_type(str(raw["model_type"]), path).published.read(Settings(raw, path))
 
 
 def bytes_of(text: str) -> float:

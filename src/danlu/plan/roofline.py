@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..core.spec import Spec
+from ..nn.masks import MASKS
 from .devices import Device
-from .footprint import Work
+from .footprint import step_of
 from .operations import Operations, operations
-from .saved import Widths, block
-from .sizes import Sizes, parameters
+from .sizes import parameters
+from .work import Work
 
 ATTENTION_BACKWARD = 2.5  # fused attention computes its scores again: five products instead of two
 PASSES = 6  # times that what a block keeps is written or read around its products, forward and back
@@ -16,12 +17,14 @@ UPDATE_BYTES = 28  # AdamW reads weight, gradient and two states, and writes thr
 
 def row(work: Work) -> Operations:
     """The forward arithmetic of one row; packed rows are counted as whole ones, an upper bound."""
-    recipe, sizes, dims = work.recipe, parameters(work.recipe), work.recipe.dims
-    windows = [_window(mask) for mask in recipe.masks]
+    sizes, dims = parameters(work.recipe), work.recipe.dims
+    masks = step_of(work).masks
+    windows = [_window(mask) for mask in masks]
     window = max((w for w in windows if w), default=None) if all(windows) else None
+    both = any(mask.build(MASKS, where="masks").foresees for mask in masks)
     return operations(
-        block_weights=sizes.block_weights * dims.layers, head_weights=sizes.head_weights, layers=dims.layers,
-        heads=dims.heads, head=dims.head, length=work.length, window=window,
+        block_weights=sizes.block_weights * dims.layers, head_weights=sizes.head_weights, layers=sizes.attentions,
+        heads=dims.heads, head=dims.head, length=work.length, window=window, causal=not both,
     )  # fmt: skip
 
 
@@ -49,7 +52,7 @@ def step_seconds(work: Work, device: Device) -> tuple[float, float]:
     products = (3 + again) * done.linear + 3 * done.head
     attention = (1 + again + ATTENTION_BACKWARD) * done.scores
     rate = device.rate(work.precision)
-    moved = PASSES * _kept(work, sizes) + UPDATE_BYTES * sizes.total
+    moved = PASSES * _kept(work) + UPDATE_BYTES * sizes.total
     ideal = products / rate + attention / (device.attention or rate) + moved / device.bandwidth
     low, high = device.reached
     return ideal / high, ideal / low
@@ -64,9 +67,5 @@ def decode_seconds(bytes_read: float, device: Device) -> float:
     return bytes_read / device.bandwidth
 
 
-def _kept(work: Work, sizes: Sizes) -> float:
-    each = sum(block(work.recipe, Widths.of(work.precision)).values())
-    return (
-        each * work.recipe.dims.layers * work.slots * work.micros
-        + 8 * work.slots * work.micros * work.recipe.dims.vocab
-    )
+def _kept(work: Work) -> float:
+    return work.micros * (step_of(work).kept() + 8 * work.slots * work.recipe.dims.vocab)

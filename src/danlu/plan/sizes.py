@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
-from ..models import Recipe, on_meta
+from ..models import Architecture, on_meta
+from ..nn.attention import Attends
+from ..nn.cells import Cell
+from ..nn.ffns.moe_product import Stacked
+from ..nn.model import Model
+from ..nn.wirings import Wiring
 
 KINDS: tuple[str, ...] = ("embedding", "attention", "ffn", "norms", "head", "other")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Parameters by kind, each counted once; a tied head counts as embedding.
+    """Parameters by kind, each counted once; a tied head counts as embedding, shared layers count once.
 
-    ``block`` is one block's parameters, ``block_weights`` those of its matrices (what meets a matrix product),
-    ``head_weights`` the matrix between hidden states and logits, tied or not.
+    ``block`` is the largest block's parameters, ``distinct`` how many blocks have parameters of their own.
+    ``block_weights`` are the weights that a token meets in matrix products, of all blocks together divided by
+    ``dims.layers``: of a mixture's experts only those it visits, of an encoder-decoder those of both sides.
+    ``head_weights`` are those between hidden states and logits, tied or not; ``attentions`` counts sublayers of it.
     """
 
     kinds: dict[str, int]
     block: int
+    distinct: int
     block_weights: int
     head_weights: int
+    attentions: int
+    active: int
+    """Parameters that take part in one token: all but the experts that it does not visit."""
 
     @property
     def total(self) -> int:
@@ -36,10 +46,10 @@ class Sizes:
         return self.total - self.kinds["embedding"] - self.kinds["head"]
 
 
-def parameters(recipe: Recipe) -> Sizes:
+def parameters(recipe: Architecture) -> Sizes:
     """Exact by construction: the real model is built on the meta device and its parameters are counted.
 
-    Truth: tests/truth/test_plan_sizes.py (published counts of LLaMA, Qwen, Mistral and GPT-2; the closed form).
+    Truth: tests/truth/test_parameter_counts.py (published configurations); tests/truth/test_plan_sizes.py (by hand).
     """
     key = json.dumps(recipe.write(), sort_keys=True)
     if key not in _counted:
@@ -50,31 +60,58 @@ def parameters(recipe: Recipe) -> Sizes:
 _counted: dict[str, Sizes] = {}  # a plan asks for the same recipe a dozen times
 
 
-def _count(model: Any) -> Sizes:
+def _count(model: Model) -> Sizes:
     kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
     seen: set[int] = set()
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) not in seen:
             seen.add(id(parameter))
             kinds[_kind(name, model)] += parameter.numel()
-    block = list(model.blocks[0].parameters())
+    blocks = [module for module in model.modules() if isinstance(module, (Wiring, Cell))]
+    first = {id(next(block.parameters())) for block in blocks}
+    idle = {id(part): part for part in model.modules() if isinstance(part, Stacked)}
     return Sizes(
         kinds=kinds,
-        block=sum(p.numel() for p in block),
-        block_weights=sum(p.numel() for p in block if p.ndim == 2),
-        head_weights=sum(p.numel() for p in model.head.parameters() if p.ndim == 2),
+        block=max(sum(p.numel() for p in block.parameters()) for block in blocks),
+        distinct=len(first),
+        block_weights=round(sum(map(_met, blocks)) / model.dims.layers),
+        head_weights=_met(model.head),
+        attentions=sum(isinstance(module, Attends) for module in model.modules()),
+        active=sum(kinds.values()) - round(sum(_idle(part) for part in idle.values())),
     )
 
 
+def _met(module: nn.Module) -> int:
+    """Weights of the matrices that one token meets in it."""
+    met = 0.0
+    for part in module.modules():
+        share = part.met if isinstance(part, Stacked) else 1.0
+        matrices = 3 if isinstance(part, Stacked) else 2
+        own = [p for p in part.parameters(recurse=False) if p.ndim == matrices]
+        met += 0 if isinstance(part, nn.Embedding) else share * sum(p.numel() for p in own)
+    return round(met)
+
+
+def _idle(part: Stacked) -> float:
+    """Parameters of the experts that a token does not visit."""
+    return (1 - part.met) * sum(p.numel() for p in part.parameters())
+
+
 def _kind(name: str, model: nn.Module) -> str:
+    """By the place of its module; the way from narrow token vectors to the model's width belongs to the embedding."""
     owner = model.get_submodule(name.rpartition(".")[0]) if "." in name else model
-    if name.startswith("head."):
+    places = name.split(".")
+    if "head" in places:
         return "head"
-    if isinstance(owner, nn.Embedding) or name.startswith(("embed.", "position.")):
+    if isinstance(owner, nn.Embedding) or {"position", "widen", "patches"}.intersection(places):
         return "embedding"
     if "norm" in name:
         return "norms"
-    return next((kind for kind in ("attention", "ffn") if f".{kind}." in name), "other")
+    return next((kind for kind, rooms in ROOMS.items() if rooms.intersection(places)), "other")
+
+
+ROOMS = {"attention": {"attention", "cross"}, "ffn": {"ffn"}}
+"""Where in a block the weights of a kind are."""
 
 
 def gpt2_parameters(*, layers: int, model: int, vocab: int, context: int) -> int:

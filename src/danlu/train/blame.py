@@ -24,7 +24,7 @@ class Heard:
 
 
 def blame(trainer: Trainer) -> str:
-    """One clause: the layer, and the rows counted from 0 within their batch of the stream.
+    """One clause: the layer, and the rows counted from 0 within what was sampled of their batch of the stream.
 
     Truth: tests/faults/test_train_rescue.py (a fault planted in a known layer and row is found).
     """

@@ -10,10 +10,9 @@ from torch import nn
 
 from .. import models
 from ..core import config
-from ..models import Recipe as Architecture
+from ..models import Architecture
 from ..models.hub import located
 from ..plan import Memory, Plan, Work
-from ..plan.covered import covered
 from ..plan.devices import device, unmeasured
 from ..tokenize import load_tokenizer
 from .optims import OPTIMS, Optim
@@ -61,10 +60,12 @@ def fitting(recipe: Recipe, architecture: Architecture) -> Memory:
 def architecture_of(recipe: Recipe) -> Architecture:
     """The model's recipe without its weights."""
     if recipe.base is not None:
-        return covered(models.read_recipe(located(recipe.base))[0])
+        base = models.read_recipe(located(recipe.base))[0]
+        changed = recipe.position or recipe.context
+        return models.moved(base, recipe.position, recipe.context) if changed else base
     assert recipe.architecture is not None
     assert recipe.tokenizer is not None
-    return covered(models.recipe_of(recipe.architecture, vocab=load_tokenizer(recipe.tokenizer).vocab_size))
+    return models.recipe_of(recipe.architecture, vocab=load_tokenizer(recipe.tokenizer).vocab_size)
 
 
 def work_of(recipe: Recipe, architecture: Architecture) -> Work:

@@ -11,7 +11,8 @@ from ..core.rng import derive
 from ..data import Prepared
 from ..models.hub import located
 from ..nn.model import Model
-from ..objectives import OBJECTIVES
+from ..objectives import OBJECTIVES, Objective
+from ..objectives.vocabulary import Vocabulary
 from ..tokenize import Tokenizer, load_tokenizer
 from .hooks import HOOKS, Hook
 from .optims import OPTIMS
@@ -25,7 +26,10 @@ from .trainer import Trainer
 def origin(recipe: Recipe) -> tuple[Model, Tokenizer]:
     """The model to train, with fp32 weights, and its tokenizer; raises CheckpointError if the base is damaged."""
     if recipe.base is not None:
-        return _continued(recipe.base, recipe.tokenizer)
+        model, tokenizer = _continued(recipe.base, recipe.tokenizer)
+        if recipe.position or recipe.context:
+            model = models.repositioned(model, recipe.position, context=recipe.context)
+        return model, tokenizer
     assert recipe.architecture is not None
     assert recipe.tokenizer is not None
     tokenizer = load_tokenizer(recipe.tokenizer)
@@ -44,7 +48,8 @@ def _continued(base: str, tokenizer: str | None) -> tuple[Model, Tokenizer]:
 
 
 def check(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> None:
-    """Raises ShapeError if the tokenizer or the rows do not fit the model."""
+    """Raises ShapeError if tokenizer or rows do not fit the model, ConfigError if they could not be saved together."""
+    models.config_of(model, tokenizer)
     if tokenizer.vocab_size > model.dims.vocab:
         raise ShapeError(
             f"the tokenizer {recipe.tokenizer or recipe.base} has {tokenizer.vocab_size} ids, but the model's "
@@ -58,13 +63,20 @@ def check(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> None:
         )
 
 
-def build(recipe: Recipe, model: Model, prepared: Prepared, steps: int) -> Trainer:
+def goal(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> Objective:
+    """The objective of a recipe; raises ConfigError if the model or the tokenizer cannot serve it."""
+    objective = recipe.objective.build(OBJECTIVES, recipe.train.chunk, Vocabulary.of(tokenizer), where="objective")
+    objective.check(model)
+    return objective
+
+
+def build(recipe: Recipe, model: Model, objective: Objective, prepared: Prepared, steps: int) -> Trainer:
     """The trainer of a recipe, its parts built by name."""
     settings, length = recipe.train, recipe.data.pack.length
     model.recompute = settings.recompute == "blocks"
     return Trainer(
         model,
-        recipe.objective.build(OBJECTIVES, settings.chunk, where="objective"),
+        objective,
         data.stream(prepared.train, rows=rows_a_batch(recipe), length=length, seed=derive(recipe.seed, "stream")),
         recipe.optim.build(OPTIMS, where="optim"),
         schedule=recipe.schedule.build(SCHEDULES, steps, where="schedule"),

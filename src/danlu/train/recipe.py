@@ -42,12 +42,17 @@ class TrainRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A whole run. ``base`` continues an existing model, ``architecture`` begins a new one."""
+    """A whole run. ``base`` continues an existing model, ``architecture`` begins a new one.
+
+    A base may be given another encoding of positions, ``position``, and another ``context``, to learn longer texts.
+    """
 
     data: DataRecipe
     train: TrainRecipe
     seed: int = 0
     base: str | None = None
+    position: Spec | None = None
+    context: int | None = None
     architecture: Spec | None = None
     tokenizer: str | None = None
     objective: Spec = field(default_factory=lambda: Spec("next_token"))
@@ -58,5 +63,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.base is None) == (self.architecture is None):
             raise ConfigError("give either base (a model to continue) or architecture (a newborn model)")
+        if self.context is not None and self.context <= 0:
+            raise ConfigError(f"context must be above 0, found {self.context}")
+        if self.base is None and (self.position or self.context):
+            raise ConfigError("position and context change those of a base; a newborn model's stand in architecture")
         if self.base is None and self.tokenizer is None:
             raise ConfigError("a newborn model needs tokenizer: the path of a tokenizer")

@@ -29,7 +29,7 @@ from .curves import draw
 from .folder import Folder
 from .forecast import fitting
 from .hooks import Hook, Sight
-from .parts import build, check, hooks, origin
+from .parts import build, check, goal, hooks, origin
 from .pieces import rows_at_once, steps_of
 from .recipe import Recipe
 from .report import report
@@ -83,10 +83,11 @@ class _Work:
         self.hooks = hooks(recipe)
         model, self.tokenizer = origin(recipe)
         check(recipe, model, self.tokenizer)
+        objective = goal(recipe, model, self.tokenizer)
         self.planned = fitting(recipe, model.recipe)
         self.data = data.build(recipe.data, self.tokenizer, seed=recipe.seed, quiet=folder.quiet)
         self.steps = steps_of(recipe, self.data.train)
-        self.trainer = build(recipe, model, self.data, self.steps)
+        self.trainer = build(recipe, model, objective, self.data, self.steps)
         keep = next((hook.keep for hook in self.hooks if hook.keep), None)
         text = config.dump(recipe)
         self.checkpoints = Checkpoints(folder.checkpoints, self.tokenizer, text, keep=keep, note=folder.note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..models import Recipe as Architecture
+from ..models import Architecture
 from ..plan import parameters
 from ..plan.devices import device
 from ..plan.operations import operations
@@ -16,7 +16,7 @@ def flops_a_token(architecture: Architecture, length: int) -> float:
     row = operations(
         block_weights=sizes.block_weights * dims.layers,
         head_weights=sizes.head_weights,
-        layers=dims.layers,
+        layers=sizes.attentions,
         heads=dims.heads,
         head=dims.head,
         length=length,

@@ -121,7 +121,7 @@ class Trainer:
     def update(self, batches: Sequence[Record]) -> Numbers:
         """One step of the optimizer on the gradient of Σ total / Σ weight over all these batches."""
         begin = time.perf_counter()
-        self.batches = list(batches)
+        self.batches = [self.objective.sample(batch, self.step) for batch in batches]
         scale = self._factor(batches)
         self.optimizer.zero_grad(set_to_none=True)
         sums = self._backward(self.batches, scale)
@@ -164,7 +164,7 @@ class Trainer:
         """Micro-batches of at most ``micro`` rows, on the device."""
         for batch in batches:
             rows = self.micro or len(batch)
-            for part in batch.split(math.ceil(len(batch) / rows)):
+            for part in batch.split(math.ceil(len(batch) / rows) if len(batch) else 1):
                 yield part.to(self.device) if self.device != "cpu" else part
 
     def _move(self, lr: float) -> None:

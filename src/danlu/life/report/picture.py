@@ -26,9 +26,11 @@ def draw(life: LifeFolder, records: dict[str, dict[str, Any]], path: Path) -> bo
     curves = {name: _curve(life.of(name)) for name in records if (life.of(name) / "metrics.jsonl").is_file()}
     shown = Figure(figsize=(10, 3.6), dpi=110, layout="constrained")
     FigureCanvasAgg(shown)
-    left, right = shown.subplots(1, 2, width_ratios=[3, 2])
+    exams = bars_of(records)
+    left, *right = shown.subplots(1, 2 if exams else 1, squeeze=False, width_ratios=[3, 2] if exams else None)[0]
     _draw_curves(left, curves)
-    _draw_bars(right, bars_of(records))
+    for axes in right:
+        _draw_bars(axes, exams)
     with atomic(path) as draft:
         shown.savefig(draft, format="png", metadata={"Software": "danlu"})
     return True

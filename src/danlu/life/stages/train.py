@@ -88,7 +88,13 @@ def planned_and_measured(plan: dict[str, Any], report: dict[str, Any]) -> str:
     ]
     if report["tokens_per_s"]:
         rows.append(["tokens per second · 每秒词元", f"{slow:,.0f} – {fast:,.0f}", f"{report['tokens_per_s']:,.0f}"])
-    return table(["", "planned · 预测", f"measured ({here['peak_of']}) · 实测"], rows)
+    counted = paragraph(
+        "The plan counts tensors; resident memory also holds what libraries load and the gaps the C library keeps.",
+        "预测只计张量；常驻内存还包括各库载入的内容和 C 库保留的空隙。",
+    )
+    return table(["", "planned · 预测", f"measured ({here['peak_of']}) · 实测"], rows) + (
+        counted if here["peak_of"].startswith("resident") else ""
+    )
 
 
 def _paths(value: Any) -> list[str]:

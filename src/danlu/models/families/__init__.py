@@ -18,13 +18,21 @@ from ..weights import Entry
 
 @dataclass(frozen=True)
 class Published:
-    """How a family is published: its config.json to a recipe and back, and the names of its tensors."""
+    """How a family is published: its config.json to a recipe and back, and the names of its tensors.
+
+    ``beside`` is a pattern of tensors that older files carry and no model needs: copies, and what can be computed;
+    ``others`` of tensors of other heads, which files may hold beside what ``architectures`` names: left out, and said.
+    ``fixed`` are special token ids on which the model itself is built, so that its tokenizer must have them.
+    """
 
     model_type: str
     architecture: str
     read: Callable[[Settings], Architecture]
     write: Callable[[Any], dict[str, Any]]
     names: Callable[[Any], list[Entry]]
+    beside: str = r"$^"
+    others: str = r"$^"
+    fixed: tuple[str, ...] = ()
 
 
 Newborn = Callable[..., Architecture]
@@ -33,12 +41,13 @@ Newborn = Callable[..., Architecture]
 class Family:
     """A newborn model's settings → Recipe, and how it is published.
 
-    ``newborn`` takes Dims and the settings that are the family's own; ``sizes`` says which sizes a recipe may give.
+    ``newborn`` takes Dims and the settings that are the family's own; ``sizes`` says which sizes a recipe may give;
+    ``formula`` (formula.py) counts a newborn's parameters, "" where that depends on which parts are chosen.
     """
 
-    def __init__(self, newborn: Newborn, published: Published, sizes: Callable[..., Dims]) -> None:
+    def __init__(self, newborn: Newborn, published: Published, sizes: Callable[..., Dims], formula: str) -> None:
         functools.update_wrapper(self, newborn)
-        self.newborn, self.published, self.sizes = newborn, published, sizes
+        self.newborn, self.published, self.sizes, self.formula = newborn, published, sizes, formula
         vocab, *given = inspect.signature(sizes).parameters.values()
         own = [p for p in inspect.signature(newborn).parameters.values() if p.kind is p.KEYWORD_ONLY]
         vocab = vocab.replace(kind=vocab.POSITIONAL_OR_KEYWORD)
@@ -56,10 +65,15 @@ def of_type(model_type: str, where: str) -> Family:
     """The family of a config.json; raises CheckpointError naming the known ones."""
     known = {FAMILIES[name].published.model_type: FAMILIES[name] for name in FAMILIES}
     if model_type not in known:
-        raise CheckpointError(f"{where}: model_type {model_type!r} is not built; there are: {', '.join(sorted(known))}")
+        raise CheckpointError(
+            f"{where}: model_type {model_type!r} is not built; there are: {', '.join(sorted(known))}; take a model of "
+            "one of these"
+        )
     return known[model_type]
 
 
-def family(name: str, published: Published, sizes: Callable[..., Dims]) -> Callable[[Newborn], Family]:
+def family(
+    name: str, published: Published, sizes: Callable[..., Dims], formula: str = ""
+) -> Callable[[Newborn], Family]:
     """Registers the function that fills a newborn's recipe, under the ``model_type`` of its config.json."""
-    return lambda newborn: FAMILIES.add(name)(Family(newborn, published, sizes))
+    return lambda newborn: FAMILIES.add(name)(Family(newborn, published, sizes, formula))

@@ -102,7 +102,10 @@ def _entry(name: str, *ours: str, t: bool = False) -> Entry:
     return Entry(f"transformer.{name}", ours, transposed=t, aliases=(name,))
 
 
-@family("gpt2", Published("gpt2", "GPT2LMHeadModel", read, write, names), plain)
+FORMULA = "(V·(2 - tied) + C)·M + L·(4·M² + 2·M·F + 9·M + F) + 2·M"
+
+
+@family("gpt2", Published("gpt2", "GPT2LMHeadModel", read, write, names), plain, FORMULA)
 def gpt2(dims: Dims, *, dropout: float = 0.0, tied: bool = True) -> Recipe:
     """LayerNorm before each sublayer, learned positions, a GELU feed-forward, biases everywhere, tied embeddings.
 

@@ -6,11 +6,11 @@ from ...core.spec import Spec
 from ...nn.dims import Dims
 from ..recipe import Recipe
 from . import Published, family
-from .llama_like import names, read, write
+from .llama_like import LLAMA, names, read, write
 from .sizes import gated
 
 
-@family("llama", Published("llama", "LlamaForCausalLM", read, write, names), gated)
+@family("llama", Published("llama", "LlamaForCausalLM", read, write, names), gated, LLAMA)
 def llama(dims: Dims, *, position: Spec | str | dict = "rope", eps: float = 1e-5, tied: bool = False) -> Recipe:
     """RMSNorm before each sublayer, rotary positions, SwiGLU, no biases, grouped queries from LLaMA 2 on.
 

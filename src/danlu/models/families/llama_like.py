@@ -11,6 +11,7 @@ from ...nn.dims import Dims
 from .. import rope_settings
 from ..published import Settings
 from ..recipe import Recipe
+from ..rope_settings import WHOLE, Turns
 from ..weights import Entry
 
 GATED: dict[str, Spec] = {
@@ -22,21 +23,30 @@ GATED: dict[str, Spec] = {
 }
 """hidden_act → the gated feed-forward that uses it."""
 
+LLAMA = "(2 - tied)·V·M + L·(2·M·D·(H + K) + 3·M·F + 2·M) + M"
+"""How many parameters there are without biases."""
+
 SLOW_ROPE = Spec("rope", {"base": 1e6})
 """The positions of Qwen."""
 
 
-def body(settings: Settings, family: str) -> Recipe:
+def body(settings: Settings, family: str, turns: Turns = WHOLE) -> Recipe:
     """What every LLaMA-like config.json says: sizes, rope, norm, activation, tying."""
     heads, width = settings.need("num_attention_heads", int), settings.need("hidden_size", int)
     context = settings.need("max_position_embeddings", int)
+    kv_heads = settings.take("num_key_value_heads", heads)
+    if heads < 1:
+        raise settings.refusal("num_attention_heads", "at least 1 is needed; restore config.json from its source")
+    if kv_heads < 1 or heads % kv_heads:
+        because = f"heads ({heads}) must be a multiple of kv_heads ({kv_heads}); restore config.json from its source"
+        raise settings.refusal("num_key_value_heads", because)
     dims = Dims(
         vocab=settings.need("vocab_size", int),
         model=width,
         layers=settings.need("num_hidden_layers", int),
         heads=heads,
         context=context,
-        kv_heads=settings.take("num_key_value_heads", heads),
+        kv_heads=kv_heads,
         head=settings.take("head_dim", 0),
         ffn=settings.need("intermediate_size", int),
     )
@@ -46,7 +56,7 @@ def body(settings: Settings, family: str) -> Recipe:
     return Recipe(
         dims=dims,
         family=family,
-        position=rope_settings.read(settings, context),
+        position=rope_settings.read(settings, context, turns),
         norm=Spec("rms", {"eps": settings.take("rms_norm_eps", 1e-6)}),
         ffn=GATED[act],
         tied=settings.take("tie_word_embeddings", False),
@@ -115,7 +125,7 @@ def layers_of(recipe: Recipe) -> dict[str, Any]:
     return {**window, "max_window_layers": first, "layer_types": kinds}
 
 
-def settings_of(recipe: Recipe) -> dict[str, Any]:
+def settings_of(recipe: Recipe, turns: Turns = WHOLE) -> dict[str, Any]:
     """The settings that all LLaMA-like families share; raises ConfigError for a part they cannot name."""
     dims, family = recipe.dims, recipe.family
     plain = Spec(recipe.ffn.use, {k: v for k, v in recipe.ffn.settings.items() if k != "bias" and v})
@@ -141,7 +151,7 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
         "tie_word_embeddings": recipe.tied,
         "initializer_range": recipe.std,
         "attention_dropout": 0.0,
-        **rope_settings.write(recipe.position, family),
+        **rope_settings.write(recipe, turns),
     }
 
 

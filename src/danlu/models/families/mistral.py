@@ -11,7 +11,7 @@ from ...nn.dims import Dims
 from ..published import Settings
 from ..recipe import Recipe
 from . import Published, family
-from .llama_like import body, names, only_full, settings_of, window_of, windowed
+from .llama_like import LLAMA, body, names, only_full, settings_of, window_of, windowed
 from .sizes import gated
 
 
@@ -30,7 +30,7 @@ def write(recipe: Recipe) -> dict[str, Any]:
     return {**settings_of(recipe), "sliding_window": window_of(recipe.mask(0))}
 
 
-@family("mistral", Published("mistral", "MistralForCausalLM", read, write, names), gated)
+@family("mistral", Published("mistral", "MistralForCausalLM", read, write, names), gated, LLAMA)
 def mistral(
     dims: Dims,
     *,

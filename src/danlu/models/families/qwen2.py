@@ -11,7 +11,7 @@ from ...nn.dims import Dims
 from ..published import Settings
 from ..recipe import Recipe
 from . import Published, family
-from .llama_like import SLOW_ROPE, body, layered, layers_of, names, settings_of
+from .llama_like import LLAMA, SLOW_ROPE, body, layered, layers_of, names, settings_of
 from .sizes import gated
 
 
@@ -30,7 +30,7 @@ def write(recipe: Recipe) -> dict[str, Any]:
     return {**settings_of(recipe), **layers_of(recipe)}
 
 
-@family("qwen2", Published("qwen2", "Qwen2ForCausalLM", read, write, names), gated)
+@family("qwen2", Published("qwen2", "Qwen2ForCausalLM", read, write, names), gated, f"{LLAMA} + L·D·(H + 2·K)")
 def qwen2(dims: Dims, *, position: Spec | str | dict = SLOW_ROPE, eps: float = 1e-6, tied: bool = True) -> Recipe:
     """LLaMA with biases where queries, keys and values are made, and a slow rope for long contexts.
 

@@ -12,7 +12,7 @@ from ...nn.dims import Dims
 from ..published import Settings
 from ..recipe import Recipe
 from . import Published, family
-from .llama_like import SLOW_ROPE, biased, body, layered, layers_of, names, settings_of
+from .llama_like import LLAMA, SLOW_ROPE, biased, body, layered, layers_of, names, settings_of
 from .sizes import gated
 
 
@@ -32,7 +32,9 @@ def write(recipe: Recipe) -> dict[str, Any]:
     return {**settings_of(recipe), **layers_of(recipe), "attention_bias": recipe.bias}
 
 
-@family("qwen3", Published("qwen3", "Qwen3ForCausalLM", read, write, names), partial(gated, head=128))
+@family(
+    "qwen3", Published("qwen3", "Qwen3ForCausalLM", read, write, names), partial(gated, head=128), f"{LLAMA} + 2·L·D"
+)
 def qwen3(dims: Dims, *, position: Spec | str | dict = SLOW_ROPE, eps: float = 1e-6, tied: bool = True) -> Recipe:
     """LLaMA whose queries and keys are normalized by head before they are rotated; no biases.
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from ...core.errors import ConfigError, ShapeError
+from ...nn.dims import Dims
 from ...nn.layout import Layout, Memory
 from ...nn.model import Model
 from ..notes import Notes
@@ -29,6 +30,12 @@ class EncDecRecipe(Architecture):
     decoder: Recipe
     shared: bool = True
     begin: int = 0
+
+    def spoken(self, vocab: int) -> Self:
+        if not self.shared:
+            raise ConfigError("encoder and decoder have a vocabulary each, and only one that both share can grow")
+        encoder, decoder = self.encoder.spoken(vocab), self.decoder.spoken(vocab)
+        return replace(self, dims=decoder.dims, encoder=encoder, decoder=decoder)
 
     def __post_init__(self) -> None:
         if self.dims != self.decoder.dims:
@@ -78,6 +85,12 @@ class EncDec(Model):
         if name == "recompute":
             self.encoder.recompute = self.decoder.recompute = value
 
+    def adopt(self, recipe: EncDecRecipe) -> None:
+        self.recipe, self.dims = recipe, recipe.dims
+        self.encoder.adopt(replace(recipe.encoder, head=None))
+        self.decoder.adopt(recipe.decoder)
+        self._tie()
+
     @property
     def embed(self) -> nn.Embedding:  # type: ignore[override]
         return self.decoder.embed
@@ -85,6 +98,10 @@ class EncDec(Model):
     @property
     def head(self) -> nn.Module:  # type: ignore[override]
         return self.decoder.head
+
+    @property
+    def source(self) -> Dims:
+        return self.encoder.dims
 
     def read(self, tokens: Tensor, layout: Layout) -> Memory:
         hidden = self.encoder.hidden(tokens, layout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -11,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...core.errors import ShapeError
 from ...nn.attention import Attention, CrossAttention
 from ...nn.ffns import FFNS
 from ...nn.heads import HEADS
@@ -55,6 +55,8 @@ class Stack(Model):
         self.position = recipe.position.build(POSITIONS, inner, where="position")
         kernels = [kernel.build(KERNELS, where="kernels") for kernel in recipe.kernels]
         self.blocks = nn.ModuleList([self._block(layer, kernels) for layer in range(dims.layers)])
+        layers = [module for module in self.blocks.modules() if isinstance(module, Attention)]
+        self.whole_bias = self.position.biased and any(layer.kernels[0].whole for layer in layers)
         wiring = type(self.blocks[0])
         self.norm = self._norm() if wiring.final_norm else nn.Identity()  # type: ignore[union-attr]
         self.head = recipe.head.build(HEADS, dims, inner.model, where="head") if recipe.head else nn.Identity()
@@ -76,14 +78,35 @@ class Stack(Model):
         self._tie()
         return self
 
+    @property
+    def limit(self) -> int | None:
+        return self.position.limit
+
+    @property
+    def ahead(self) -> bool:
+        return any(spec.build(MASKS, where="masks").ahead for spec in self.recipe.masks)
+
+    @cached_property
+    def foresees(self) -> bool:  # type: ignore[override]
+        return any(spec.build(MASKS, where="masks").foresees for spec in self.recipe.masks)
+
     def hidden(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
-        return self.through(self._embedded(tokens), layout or Layout.dense(tokens))
+        return self.through(self.embedded(tokens), layout or Layout.dense(tokens))
+
+    @property
+    def classes(self) -> int:
+        return self.recipe.classes
+
+    def classified(self, hidden: Tensor, segment: Tensor) -> Tensor:
+        if self.pooler is None or self.classify is None:
+            return super().classified(hidden, segment)
+        return self.classify(self.pooler(hidden, segment))
 
     def through(self, x: Tensor, layout: Layout) -> Tensor:
         """Token vectors to hidden states: all of the stack but the look-up.  x: (B, T, E)."""
         x, layout = self._entering(x, layout)
         run = _recomputed if self.recompute and torch.is_grad_enabled() else _run
-        if self.position.biased and layout.cache is None:
+        if self.whole_bias and layout.cache is None:
             self.position.bias_of(layout, layout)  # made outside of blocks, which may be recomputed
         for block in self.blocks:
             x = run(block, x, layout)
@@ -103,16 +126,6 @@ class Stack(Model):
         x = F.dropout(x, recipe.dropout, self.training)
         return x if self.widen is None else self.widen(x), layout
 
-    def _embedded(self, tokens: Tensor) -> Tensor:
-        try:
-            return self.embed(tokens)
-        except IndexError:
-            wrong = tokens[(tokens < 0) | (tokens >= self.embed.num_embeddings)]
-            raise ShapeError(
-                f"token id {int(wrong[0])} is not in the model's vocabulary of {self.embed.num_embeddings}; "
-                "encode with the tokenizer that belongs to the model"
-            ) from None
-
     def _block(self, layer: int, kernels: list) -> nn.Module:
         recipe, dims = self.recipe, self.dims
         settings = {
@@ -128,7 +141,7 @@ class Stack(Model):
         if recipe.cross:
             sublayers["cross"] = CrossAttention(dims, layer, kernels, **settings)
         sublayers["ffn"] = recipe.ffn.build(FFNS, dims, where="ffn")
-        return recipe.wiring.build(WIRINGS, sublayers, self._norm, recipe.dropout, where="wiring")
+        return recipe.wiring.build(WIRINGS, sublayers, self._norm, recipe.dropout, dims.layers, where="wiring")
 
     def _norm(self) -> nn.Module:
         return self.recipe.norm.build(NORMS, self.dims.model, where="norm")

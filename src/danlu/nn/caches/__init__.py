@@ -12,7 +12,24 @@ from ..dims import Dims
 from ..layout import Keys
 
 
-class KvCache(ABC):
+class Kept(ABC):
+    """What earlier calls left behind for rows that grow together."""
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """Tokens stored a row."""
+
+    @abstractmethod
+    def truncate(self, length: int) -> None:
+        """Forgets all but the first ``length`` tokens of every row."""
+
+    @abstractmethod
+    def select(self, rows: Sequence[int]) -> None:
+        """Keeps these rows in this order; a row may be named twice."""
+
+
+class KvCache(Kept, ABC):
     """A store for ``rows`` sequences of at most ``capacity`` tokens, all of which grow together.
 
     Rows of different lengths are aligned at their ends: what stands before a shorter one has segment 0.
@@ -30,22 +47,9 @@ class KvCache(ABC):
         self.dims, self.rows, self.capacity = dims, rows, capacity
         self.dtype, self.device = dtype, torch.device(device)
 
-    @property
-    @abstractmethod
-    def length(self) -> int:
-        """Tokens stored a row."""
-
     @abstractmethod
     def append(self, layer: int, new: Keys) -> Keys:
         """Stores this call's keys of one layer and answers all keys of that layer, oldest first."""
-
-    @abstractmethod
-    def truncate(self, length: int) -> None:
-        """Forgets all but the first ``length`` tokens of every row."""
-
-    @abstractmethod
-    def select(self, rows: Sequence[int]) -> None:
-        """Keeps these rows in this order; a row may be named twice."""
 
 
 CACHES: Registry[type[KvCache]] = Registry("cache", KvCache, __name__)

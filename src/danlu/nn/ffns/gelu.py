@@ -7,8 +7,7 @@ from torch import Tensor
 from ..activation import GELU, GELU_TANH
 from ..dims import Dims
 from ..layout import Layout
-from ..remade import remade
-from . import FFNS, Ffn
+from . import FFNS, Ffn, plain
 
 
 @FFNS.add("gelu")
@@ -25,7 +24,4 @@ class Gelu(Ffn):
         self.activation = GELU_TANH if tanh else GELU
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        up = self.up(x)
-        active = self.activation.of(up)
-        with remade(active, self.activation.of, up):
-            return self.down(active)
+        return plain(self.activation, self.up(x), self.down)

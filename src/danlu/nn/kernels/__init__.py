@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,9 +38,16 @@ class Ask(NamedTuple):
 class Kernel(ABC):
     """softmax(q kᵀ · factor + what the position adds) v over allowed keys; a query without any answers zeros."""
 
-    @abstractmethod
+    whole: ClassVar[bool] = True
+    """Whether it reads what the position adds between all queries and keys at once."""
+
+    def excludes(self, position: Position, mask: Mask) -> str | None:
+        """Why it can never serve a layer with this position and mask, known when a model is built; None if it may."""
+        return None
+
     def refuses(self, ask: Ask) -> str | None:
-        """Why this kernel cannot serve, from facts known on the host; None if it can."""
+        """Why it cannot serve this question, from facts known on the host; None if it can."""
+        return self.excludes(ask.position, ask.mask)
 
     @abstractmethod
     def run(self, ask: Ask) -> Tensor:
@@ -52,13 +59,27 @@ KERNELS: Registry[type[Kernel]] = Registry("kernel", Kernel, __name__)
 
 def attend(ask: Ask, kernels: Sequence[Kernel]) -> Tensor:
     """The answer of the first kernel that does not refuse; raises ConfigError with everyone's reason if all do."""
-    reasons = []
-    for kernel in kernels:
-        reason = kernel.refuses(ask)
-        if reason is None:
-            return kernel.run(ask)
-        reasons.append(f"{KERNELS.name_of(kernel)}: {reason}")
-    raise ConfigError(f"no attention kernel serves this model: {'; '.join(reasons)}; add the kernel 'reference'")
+    kernel = next((kernel for kernel in kernels if kernel.refuses(ask) is None), None)
+    if kernel is None:
+        raise _none_serves(kernels, [kernel.refuses(ask) for kernel in kernels])
+    return kernel.run(ask)
+
+
+def fitting(kernels: Sequence[Kernel], position: Position, mask: Mask) -> tuple[Kernel, ...]:
+    """Those that may serve a layer with this position and mask.
+
+    Raises: ConfigError with everyone's reason if none may.
+    """
+    reasons = [kernel.excludes(position, mask) for kernel in kernels]
+    fit = tuple(kernel for kernel, reason in zip(kernels, reasons, strict=True) if reason is None)
+    if not fit:
+        raise _none_serves(kernels, reasons)
+    return fit
+
+
+def _none_serves(kernels: Sequence[Kernel], reasons: Sequence[str | None]) -> ConfigError:
+    told = "; ".join(f"{KERNELS.name_of(kernel)}: {reason}" for kernel, reason in zip(kernels, reasons, strict=True))
+    return ConfigError(f"no attention kernel serves this model: {told}; add the kernel 'reference'")
 
 
 def allowed(ask: Ask) -> Tensor:
@@ -67,7 +88,7 @@ def allowed(ask: Ask) -> Tensor:
     Made once a call for layers that share a mask and keys at the same places.
     """
     layout, keys = ask.layout, ask.keys
-    return layout.once(("allowed", ask.mask), (keys.position, keys.segment), lambda: _allowed(ask))
+    return layout.once(("allowed", ask.mask), (keys.turn, keys.segment), lambda: _allowed(ask))
 
 
 def bias(ask: Ask) -> Tensor:
@@ -84,12 +105,17 @@ def bias(ask: Ask) -> Tensor:
 
     if added.requires_grad and recomputing():
         return make()
-    return ask.layout.once(("bias", ask.position, ask.mask), (ask.keys.position, ask.keys.segment), make)
+    return ask.layout.once(("bias", ask.position, ask.mask), (ask.keys.position, ask.keys.turn, ask.keys.segment), make)
 
 
 def _allowed(ask: Ask) -> Tensor:
     rows = slice(0, 1) if ask.layout.plain else slice(None)
-    q_at, q_document = ask.layout.position[rows, :, None], ask.layout.segment[rows, :, None]
-    k_at, k_document = ask.keys.position[rows, None], ask.keys.segment[rows, None]
+    q_at, q_document = ask.layout.turn[rows, :, None], ask.layout.segment[rows, :, None]
+    k_at, k_document = ask.keys.turn[rows, None], ask.keys.segment[rows, None]
+    return sees(ask.mask, q_at, q_document, k_at, k_document)
+
+
+def sees(mask: Mask, q_at: Tensor, q_document: Tensor, k_at: Tensor, k_document: Tensor) -> Tensor:
+    """Whether queries may look at keys, from the positions and documents of both: element by element, broadcast."""
     same = (q_document == k_document) & (k_document != 0)
-    return (ask.mask.allows(q_at, k_at) & same) | (k_document < 0)
+    return (mask.allows(q_at, k_at) & same) | (k_document < 0)

@@ -12,6 +12,7 @@ from ..documents import ByDocument, Piece
 from ..layout import Layout
 from ..masks import Full, Mask
 from ..masks.causal import Causal
+from ..positions import Position
 from . import KERNELS, Ask, Kernel, allowed, bias
 
 fused: Any = F.scaled_dot_product_attention
@@ -27,8 +28,8 @@ class Sdpa(Kernel):
     Truth:  tests/truth/test_attention_kernels.py (a loop over queries and keys in Python floats).
     """
 
-    def refuses(self, ask: Ask) -> str | None:
-        return "the position encoding changes scores, which it never shows" if ask.position.touches_scores else None
+    def excludes(self, position: Position, mask: Mask) -> str | None:
+        return "the position encoding changes scores, which it never shows" if position.touches_scores else None
 
     def run(self, ask: Ask) -> Tensor:
         queries, keys = ask.q.shape[1], ask.keys.k.shape[1]
@@ -60,6 +61,8 @@ def _one_query(ask: Ask, mask: Tensor | None) -> Tensor:
     """Decoding: the heads that share keys become the queries of one head, which reads its keys once."""
     k, v = ask.keys.k.transpose(1, 2), ask.keys.v.transpose(1, 2)  # (B, K, S, D)
     q = ask.q.reshape(len(k), k.shape[1], -1, k.shape[3])  # (B, K, H / K, D)
+    if mask is not None and mask.shape[1] > 1:  # a bias of each head: (B, H, 1, S)
+        mask = mask.reshape(len(mask), k.shape[1], -1, mask.shape[-1])
     return fused(q, k, v, attn_mask=mask, scale=ask.factor).reshape(ask.q.shape)
 
 

@@ -1,21 +1,50 @@
-"""Who may attend to whom: masks are values that compose with ``&`` and ``|``, not tensors that travel."""
+"""Who may attend to whom: masks are values that compose with ``&`` and ``|``, not tensors that travel.
+
+Documents and padding need none: whatever the mask, a kernel lets nobody look beyond a layout's segments.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import final
 
+import torch
 from torch import Tensor
 
 from ...core.registry import Registry
+
+FAR, NEAR = 1 << 30, 64
+"""Where and how widely a mask is tried: beyond every prefix, across every block's edge."""
+Range = tuple[Tensor, Tensor]
+"""First and last of the positions in a tile."""
 
 
 class Mask(ABC):
     """A predicate over the positions of a query and a key.  Frozen values: equality lets a kernel recognize them."""
 
+    @property
+    def ahead(self) -> bool:
+        """Whether a prompt is to be read in both directions before it is gone on with."""
+        return False
+
     @abstractmethod
     def allows(self, q: Tensor, k: Tensor) -> Tensor:
         """(B, T, 1) and (B, 1, S) positions → bool (B, T, S), True where the query may look at the key."""
+
+    @final
+    @property
+    def foresees(self) -> bool:
+        """Whether a token far from the beginning may look at one that comes after it."""
+        at = torch.arange(FAR, FAR + NEAR, device="cpu")
+        return bool((self.allows(at[None, :, None], at[None, None]) & (at > at[:, None])).any())
+
+    def meets(self, q: Range, k: Range) -> Tensor:
+        """(B, T, 1) and (B, 1, S) ranges → bool (B, T, S), False only where no query may look at any key.
+
+        Kernels skip what does not meet; a mask that does not know says True.
+        """
+        return (q[0] == q[0]) & (k[0] == k[0])
 
     def within(self, length: int) -> Mask:
         """The simplest equal mask where no query and key are ``length`` or more tokens apart."""
@@ -58,8 +87,15 @@ class Both(Mask):
     a: Mask
     b: Mask
 
+    @property
+    def ahead(self) -> bool:
+        return self.a.ahead or self.b.ahead
+
     def allows(self, q: Tensor, k: Tensor) -> Tensor:
         return self.a.allows(q, k) & self.b.allows(q, k)
+
+    def meets(self, q: Range, k: Range) -> Tensor:
+        return self.a.meets(q, k) & self.b.meets(q, k)
 
     def within(self, length: int) -> Mask:
         a, b = self.a.within(length), self.b.within(length)
@@ -79,8 +115,15 @@ class Either(Mask):
     a: Mask
     b: Mask
 
+    @property
+    def ahead(self) -> bool:
+        return self.a.ahead or self.b.ahead
+
     def allows(self, q: Tensor, k: Tensor) -> Tensor:
         return self.a.allows(q, k) | self.b.allows(q, k)
+
+    def meets(self, q: Range, k: Range) -> Tensor:
+        return self.a.meets(q, k) | self.b.meets(q, k)
 
     def within(self, length: int) -> Mask:
         a, b = self.a.within(length), self.b.within(length)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from . import MASKS, Mask
+from . import MASKS, Mask, Range
 
 
 @MASKS.add("causal")
@@ -21,3 +21,6 @@ class Causal(Mask):
 
     def allows(self, q: Tensor, k: Tensor) -> Tensor:
         return k <= q
+
+    def meets(self, q: Range, k: Range) -> Tensor:
+        return k[0] <= q[1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from . import MASKS, Mask
+from . import MASKS, Mask, Range
 
 
 @MASKS.add("prefix")
@@ -23,3 +23,6 @@ class Prefix(Mask):
 
     def allows(self, q: Tensor, k: Tensor) -> Tensor:
         return (k < self.length) & (q == q)
+
+    def meets(self, q: Range, k: Range) -> Tensor:
+        return (k[0] < self.length) & (q[0] == q[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...core.errors import ConfigError
-from . import MASKS, Full, Mask
+from . import MASKS, Full, Mask, Range
 
 
 @MASKS.add("window")
@@ -29,6 +29,9 @@ class Window(Mask):
 
     def allows(self, q: Tensor, k: Tensor) -> Tensor:
         return (q - k).abs() < self.size
+
+    def meets(self, q: Range, k: Range) -> Tensor:
+        return (q[0] - k[1] < self.size) & (k[0] - q[1] < self.size)
 
     def within(self, length: int) -> Mask:
         return Full() if self.size >= length else self

@@ -23,6 +23,11 @@ class Position(nn.Module, ABC):
     def __init__(self, dims: Dims) -> None:
         super().__init__()
 
+    @property
+    def limit(self) -> int | None:
+        """How many positions it knows; None if any can be asked for."""
+        return None
+
     def embed(self, x: Tensor, layout: Layout) -> Tensor:
         """x: (B, T, M), the embedded tokens."""
         return x

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,50 +21,96 @@ from . import POSITIONS, Position
 
 @POSITIONS.add("rope")
 class Rope(Position):
-    """Rotates each pair (x[i], x[i + D/2]) of queries and keys by an angle that grows with the position.
+    """Rotates each pair (x[i], x[i + N/2]) of queries and keys by an angle that grows with the position.
 
-    (a, b) → (a cos tθ_i - b sin tθ_i, b cos tθ_i + a sin tθ_i),  θ_i = base^(-2i / D) after ``scaling``, whose gain
-    multiplies both.  x: (B, T, H, D); positions in tokens, angles in radians, computed in float32.
-    Raises: ConfigError if the head size is odd.
-    Source: Su et al. 2021, arXiv:2104.09864, eq. 34 (pairs as in GPT-NeoX and LLaMA's Hugging Face weights).
+    (a, b) → (a cos tθ_i - b sin tθ_i, b cos tθ_i + a sin tθ_i),  θ_i = base^(-2i / N) after ``scaling``, whose gain
+    multiplies both;  N = ``part`` · D: the first channels of each head turn, the others stay. ``interleaved`` pairs
+    neighbors instead, (x[2i], x[2i + 1]).  x: (B, T, H, D); positions in tokens, angles in radians, in float32.
+    Raises: ConfigError if the channels that turn are odd in number, or none, or more than the head has.
+    Source: Su et al. 2021, arXiv:2104.09864, eq. 34; Black et al. 2022, arXiv:2204.06745, §2.1.1 (a part, halves).
     Truth:  tests/truth/test_position_encodings.py (complex multiplication; scores depend on distance only).
     """
 
-    def __init__(self, dims: Dims, *, base: float = 10_000.0, scaling: Scaling | None = None) -> None:
+    def __init__(
+        self,
+        dims: Dims,
+        *,
+        base: float = 10_000.0,
+        scaling: Scaling | None = None,
+        part: float = 1.0,
+        interleaved: bool = False,
+    ) -> None:
         super().__init__(dims)
-        if dims.head % 2:
-            raise ConfigError(f"rope turns pairs of channels, so the head size must be even, found {dims.head}")
-        self.waves, self.gain = (scaling or Unscaled()).frequencies(dims.head, base)
+        size = int(dims.head * part)
+        if size % 2 or not 0 < size <= dims.head:
+            raise ConfigError(
+                f"rope turns pairs of channels, so their number must be even, found {size} of a head of {dims.head}"
+            )
+        self.pairs = NEIGHBORS if interleaved else HALVES
+        self.scaling = scaling or Unscaled()
+        self.waves, self.gain = self.scaling.frequencies(size, base)
 
     def rotate(self, x: Tensor, layout: Layout) -> Tensor:
         cos, sin = layout.once(self, (layout.position,), lambda: self._turns(layout))
-        return _Rotate.apply(x, cos, sin) if x.requires_grad else _rotated(x, cos, sin)
+        return _Rotate.apply(x, cos, sin, self.pairs) if x.requires_grad else _rotated(x, cos, sin, self.pairs)
 
     def _turns(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        """cos twice, -sin and sin: (B, T, 1, D), with B = 1 where all rows stand at the same positions."""
+        """cos twice, -sin and sin, as the pairs lie: (B, T, 1, N), with B = 1 where all rows stand alike."""
         position = layout.position[:1] if layout.plain else layout.position
         if self.waves.device != position.device:
             self.waves = self.waves.to(position.device)
-        angle = position[..., None, None].float() * self.waves
+        angle = position[..., None, None].float() * self.scaling.reached(self.waves, layout)
         cos, sin = angle.cos().mul_(self.gain), angle.sin().mul_(self.gain)
-        return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+        return self.pairs.joined(cos, cos), self.pairs.joined(-sin, sin)
 
 
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Each half of a head times cos, plus the other half times sin, signed."""
-    return (x * cos).addcmul_(x.roll(x.shape[-1] // 2, -1), sin).to(x.dtype)
+@dataclass(frozen=True)
+class Pairs:
+    """Which channels turn together: how two halves lie in a head, and each channel's other one in its place."""
+
+    joined: Callable[[Tensor, Tensor], Tensor]
+    swapped: Callable[[Tensor], Tensor]
+
+
+def _side_by_side(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([a, b], -1)
+
+
+def _in_turn(a: Tensor, b: Tensor) -> Tensor:
+    return torch.stack([a, b], -1).flatten(-2)
+
+
+def _other_half(x: Tensor) -> Tensor:
+    return x.roll(x.shape[-1] // 2, -1)
+
+
+def _neighbor(x: Tensor) -> Tensor:
+    return x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+
+
+HALVES = Pairs(joined=_side_by_side, swapped=_other_half)
+NEIGHBORS = Pairs(joined=_in_turn, swapped=_neighbor)
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor, pairs: Pairs) -> Tensor:
+    """Each channel times cos, plus the other one of its pair times sin, signed; channels beyond stay."""
+    size = cos.shape[-1]
+    if size < x.shape[-1]:
+        return torch.cat([_rotated(x[..., :size], cos, sin, pairs), x[..., size:]], -1)
+    return (x * cos).addcmul_(pairs.swapped(x), sin).to(x.dtype)
 
 
 class _Rotate(Function):
     """A rotation is undone by the opposite one: only the angles, shared by all layers, are kept for backward."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, pairs: Pairs) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _rotated(x, cos, sin)
+        ctx.pairs = pairs
+        return _rotated(x, cos, sin, pairs)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
         cos, sin = ctx.saved_tensors
-        return _rotated(grad, cos, -sin), None, None
+        return _rotated(grad, cos, -sin, ctx.pairs), None, None, None

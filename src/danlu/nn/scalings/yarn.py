@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from . import SCALINGS, Scaling, plain
+from . import SCALINGS, Scaling, above_zero, plain, rising
 
 
 @SCALINGS.add("yarn")
@@ -16,6 +16,7 @@ class Yarn(Scaling):
 
     θ'_i = θ_i · (1 - r_i) + θ_i / factor · r_i,  r_i rising linearly in i from 0 at the wave with ``fast`` turns to 1
     at the one with ``slow`` turns (ends rounded outward if ``truncate``); gain = 0.1 ln(factor) + 1 unless given.
+    Raises: ConfigError if factor or original is not above 0, or fast not above slow.
     Source: Peng et al. 2023, arXiv:2309.00071, eqs. 17–22; the released code for the ramp over i and its rounding.
     Truth:  tests/truth/test_rope_scalings.py (shared reference values; transformers' values over settings).
     """
@@ -30,6 +31,8 @@ class Yarn(Scaling):
         truncate: bool = True,
         gain: float | None = None,
     ) -> None:
+        above_zero(factor=factor, original=original)
+        rising(slow, fast)
         self.factor, self.original, self.fast, self.slow = factor, original, fast, slow
         self.truncate = truncate
         self.gain = gain if gain is not None else 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0

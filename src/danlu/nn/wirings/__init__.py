@@ -11,15 +11,25 @@ from torch import Tensor, nn
 
 from ...core.registry import Registry
 from ..layout import Layout
+from ..linear import Birth
 
 
 class Wiring(nn.Module, ABC):
-    """One block: named sublayers, a norm for each, and the site "branch" where adapters act on a sublayer's output."""
+    """One block: named sublayers, a norm for each, and the site "branch" where adapters act on a sublayer's output.
+
+    ``norm`` makes a norm of the stream's width; ``layers`` is how many blocks the stack has.
+    """
 
     final_norm: ClassVar[bool]
     """Whether the stack has to normalize what the last block leaves."""
 
-    def __init__(self, sublayers: Mapping[str, nn.Module], norm: Callable[[], nn.Module], dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        sublayers: Mapping[str, nn.Module],
+        norm: Callable[[], nn.Module],
+        dropout: float = 0.0,
+        layers: int = 1,
+    ) -> None:
         super().__init__()
         self.sublayers = nn.ModuleDict(sublayers)
         self.norms = nn.ModuleDict({name: norm() for name in sublayers})
@@ -36,6 +46,9 @@ class Wiring(nn.Module, ABC):
         for adapter in self.branch[name].values():  # type: ignore[operator]
             y = adapter(x, y)
         return F.dropout(y, self.dropout, self.training) if self.dropout else y
+
+    def born(self, birth: Birth) -> None:
+        """Draws anew, after all parts are born, what this wiring wants otherwise; most want nothing."""
 
 
 WIRINGS: Registry[type[Wiring]] = Registry("wiring", Wiring, __name__)

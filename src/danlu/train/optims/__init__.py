@@ -26,9 +26,9 @@ class Optim(ABC):
 
 def groups(parameters: Named, weight_decay: float) -> list[dict[str, object]]:
     """Matrices and embeddings decay; norms, biases and other vectors do not. Frozen parameters are left out."""
-    trained = [parameter for _, parameter in parameters if parameter.requires_grad]
-    matrices = [p for p in trained if p.ndim >= 2]
-    vectors = [p for p in trained if p.ndim < 2]
+    trained = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
+    matrices = [p for name, p in trained if p.ndim >= 2 and not name.endswith("bias")]  # those of experts are stacked
+    vectors = [p for name, p in trained if p.ndim < 2 or name.endswith("bias")]
     decays = ((matrices, weight_decay), (vectors, 0.0))
     return [{"params": params, "weight_decay": decay} for params, decay in decays if params]
 
