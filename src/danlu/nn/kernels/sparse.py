@@ -44,7 +44,7 @@ class Sparse(Kernel):
     def run(self, ask: Ask) -> Tensor:
         layout, keys, tile = ask.layout, ask.keys, min(self.tile, ask.q.shape[1])
         given = (layout.turn, keys.turn, keys.segment)
-        groups = layout.once(("gathered", ask.mask, tile), given, lambda: _groups(ask, tile, self.tile))
+        groups = layout.once(("gathered", ask.mask, tile, self.tile), given, lambda: _groups(ask, tile, self.tile))
         q, k, v = _cut(ask.q, tile), _cut(keys.k, self.tile), _cut(keys.v, self.tile)
         answers = []
         for group in groups:
