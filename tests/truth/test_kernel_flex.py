@@ -69,7 +69,7 @@ REFUSALS: list[tuple[Kernel, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kernel", "name", "reason"), REFUSALS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("kernel", "name", "reason"), REFUSALS, ids=[reason for _, _, reason in REFUSALS])
 def test_where_it_cannot_serve_it_says_why(kernel, name, reason) -> None:
     assert reason in str(kernel.refuses(single(name)))
 
