@@ -74,9 +74,32 @@ class Full(Mask):
         return (q == q) & (k == k)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Joined(Mask, ABC):
+    """Two masks as one."""
+
+    a: Mask
+    b: Mask
+
+    @staticmethod
+    @abstractmethod
+    def join(a: Tensor, b: Tensor, /) -> Tensor:
+        """bool, bool → what is allowed, or may be."""
+
+    @property
+    def ahead(self) -> bool:
+        return self.a.ahead or self.b.ahead
+
+    def allows(self, q: Tensor, k: Tensor) -> Tensor:
+        return self.join(self.a.allows(q, k), self.b.allows(q, k))
+
+    def meets(self, q: Range, k: Range) -> Tensor:
+        return self.join(self.a.meets(q, k), self.b.meets(q, k))
+
+
 @MASKS.add("both")
 @dataclass(frozen=True, kw_only=True)
-class Both(Mask):
+class Both(Joined):
     """What both masks allow: a & b.
 
     allowed(q, k) = a(q, k) and b(q, k)
@@ -84,18 +107,7 @@ class Both(Mask):
     Truth:  tests/truth/test_masks.py (tables written out by hand).
     """
 
-    a: Mask
-    b: Mask
-
-    @property
-    def ahead(self) -> bool:
-        return self.a.ahead or self.b.ahead
-
-    def allows(self, q: Tensor, k: Tensor) -> Tensor:
-        return self.a.allows(q, k) & self.b.allows(q, k)
-
-    def meets(self, q: Range, k: Range) -> Tensor:
-        return self.a.meets(q, k) & self.b.meets(q, k)
+    join = staticmethod(torch.logical_and)
 
     def within(self, length: int) -> Mask:
         a, b = self.a.within(length), self.b.within(length)
@@ -104,7 +116,7 @@ class Both(Mask):
 
 @MASKS.add("either")
 @dataclass(frozen=True, kw_only=True)
-class Either(Mask):
+class Either(Joined):
     """What at least one mask allows: a | b.
 
     allowed(q, k) = a(q, k) or b(q, k)
@@ -112,18 +124,7 @@ class Either(Mask):
     Truth:  tests/truth/test_masks.py (tables written out by hand).
     """
 
-    a: Mask
-    b: Mask
-
-    @property
-    def ahead(self) -> bool:
-        return self.a.ahead or self.b.ahead
-
-    def allows(self, q: Tensor, k: Tensor) -> Tensor:
-        return self.a.allows(q, k) | self.b.allows(q, k)
-
-    def meets(self, q: Range, k: Range) -> Tensor:
-        return self.a.meets(q, k) | self.b.meets(q, k)
+    join = staticmethod(torch.logical_or)
 
     def within(self, length: int) -> Mask:
         a, b = self.a.within(length), self.b.within(length)
