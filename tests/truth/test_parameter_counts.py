@@ -13,6 +13,7 @@ import pytest
 from danlu.core.spec import Spec
 from danlu.models import Architecture, Recipe
 from danlu.models.families import of_type
+from danlu.models.forms.vision import VisionRecipe
 from danlu.models.published import Settings
 from danlu.nn.dims import Dims
 from danlu.plan import parameters
@@ -44,7 +45,7 @@ def published(model_type: str, **settings: Any) -> Architecture:
 
 def test_the_files_are_there(shared: Path) -> None:
     assert len(on_file("data/theory/parameter_counts.json")) == 12
-    assert len(PLANNED) == 27
+    assert len(PLANNED) == 28
 
 
 @pytest.mark.parametrize("case", on_file("data/theory/parameter_counts.json"), ids=lambda case: case["name"])
@@ -148,21 +149,46 @@ def gemma(given: dict[str, Any]) -> Architecture:
     return Recipe(dims=sizes(given), ffn=Spec("geglu", {"tanh": True}), tied=given["tied"], embed_scale=2048**0.5)
 
 
+def chatglm(given: dict[str, Any]) -> Architecture:
+    """The first ChatGLM: rotary in both of its positions, which count no parameter."""
+    return composed(given, "gelu", position=Spec("rope"))
+
+
 PLANNED = [
     case
     for case in on_file("facts/planner_cases.json")
-    if case["kind"] == "params_total" and case["inputs"]["arch"] not in ("clip", "glm-v1")
+    if case["kind"] == "params_total" and case["inputs"]["arch"] != "clip"
 ]
-"""All but two: CLIP is two towers, which no form of model here is; ChatGLM-6B (v1) is not of a family of the list."""
 MADE: dict[str, Callable[[dict[str, Any]], Architecture]] = {
     "llama": llama, "gpt2": gpt2, "bert": bert, "albert": albert, "t5": t5, "bloom": bloom, "opt": opt, "mpt": mpt,
-    "gpt_neox": gpt_neox, "gemma": gemma,
+    "gpt_neox": gpt_neox, "gemma": gemma, "glm-v1": chatglm,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", PLANNED, ids=lambda case: case["name"])
 def test_planner_cases(case) -> None:
     assert parameters(MADE[case["inputs"]["arch"]](case["inputs"])).total == case["expected"]
+
+
+CLIP = [case for case in on_file("facts/planner_cases.json") if case["inputs"].get("arch") == "clip"]
+
+
+@pytest.mark.parametrize("case", CLIP, ids=lambda case: case["name"])
+def test_two_towers(case) -> None:
+    """CLIP's towers, built; its patches have no bias, and it adds two projections and a temperature."""
+    given = case["inputs"]
+    sees, reads, shared = given["vision"], given["text"], given["projection"]
+    texts = sizes({**reads, "max_positions": reads["positions"]})
+    text = composed({**reads, "max_positions": reads["positions"], "tied": True}, "gelu", position=Spec("learned"))
+    patches = (sees["image"] // sees["patch"]) ** 2
+    pixels = sizes({**sees, "vocab": 1, "max_positions": 1 + patches})
+    encoder = Recipe(
+        dims=pixels, position=Spec("learned"), norm=Spec("layer"), ffn=Spec("gelu", {"bias": True}), bias=True,
+        out_bias=True, embed_norm=Spec("layer"), head=None, masks=(Spec("full"),),
+    )  # fmt: skip
+    image = VisionRecipe(dims=pixels, encoder=encoder, image=sees["image"], patch=sees["patch"])
+    ends = shared * (texts.model + pixels.model) + given["logit_scale"]
+    assert parameters(text).total + parameters(image).total - pixels.model + ends == case["expected"]
 
 
 ACTIVE = [
