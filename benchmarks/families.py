@@ -50,7 +50,7 @@ CASES = [
     Case("gpt2", CAUSAL, GPT2),
     Case("llama", CAUSAL, LLAMA),
     Case("mistral", CAUSAL, {**LLAMA, "sliding_window": 128}),
-    Case("mixtral", CAUSAL, {**LLAMA, "num_local_experts": 8, "intermediate_size": 256, "sliding_window": None}),
+    Case("mixtral", CAUSAL, {**LLAMA, "num_local_experts": 8, "intermediate_size": 256, "output_router_logits": True}),
     Case("qwen2", CAUSAL, LLAMA),
     Case("qwen3", CAUSAL, {**LLAMA, "head_dim": 64}),
     Case("bloom", CAUSAL, {"hidden_size": 256, "n_layer": 4, "n_head": 4}),

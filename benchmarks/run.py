@@ -36,12 +36,14 @@ def names() -> list[str]:
 
 def measure(name: str) -> list[dict[str, Any]]:
     """The rows of a benchmark; one that fails is a row that says so, and the others still run."""
+    from table import skipped
+
     print(f"{name} …", file=sys.stderr, flush=True)
     start = time.perf_counter()
     try:
         measured = importlib.import_module(name).rows()
     except Exception as error:  # a missing peer must not hide the other figures
-        measured = [{"what": name, "held": None, "why": f"failed: {type(error).__name__}: {error}"}]
+        measured = [skipped(name, f"failed: {type(error).__name__}: {error}")]
     print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     return [{"benchmark": name, **line} for line in measured]
 
