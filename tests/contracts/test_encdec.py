@@ -179,3 +179,14 @@ def test_recipes_that_make_no_sense_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             replace(recipe, **changes)
+
+
+def test_a_model_without_an_encoder_says_so() -> None:
+    from danlu.core.errors import ShapeError
+    from danlu.core.spec import Spec
+    from danlu.models import build
+
+    model = build(Spec("llama", {"model": 16, "layers": 1, "heads": 2, "context": 8}), vocab=20)
+    tokens = torch.zeros(1, 4, dtype=torch.long)
+    with pytest.raises(ShapeError, match="this Stack has no encoder to read with"):
+        model.read(tokens, Layout.dense(tokens))

@@ -157,3 +157,17 @@ def test_units() -> None:
     assert flop(3.14e23) == "3.14e+05 EFLOP"
     assert DEVICES["a100"].memory == 80 * 2**30
     assert Work(recipe=recipe_of(Spec.read(MODEL), vocab=10), rows=2, length=3).slots == 6
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({}, ()),
+        ({"ffn": "moe", "norm": "prms"}, ("no formula for what ffn moe, norm prms keeps: the peak is a guess",)),
+        ({"position": "alibi"}, ("no formula for what position alibi keeps: the peak is a guess",)),
+        ({"kernels": ["tiled"]}, ("no formula for what kernel tiled keeps: the peak is a guess",)),
+    ],
+)
+def test_a_part_without_a_formula_is_said(parts: dict, said: tuple[str, ...]) -> None:
+    made = recipe_of(Spec("decoder", {"model": 32, "layers": 1, "heads": 2, "context": 16, **parts}), vocab=50)
+    assert Plan(title="", work=Work(recipe=made, rows=1, length=16), device=DEVICES["a100"]).said == said

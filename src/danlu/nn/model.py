@@ -97,8 +97,8 @@ class Model(nn.Module, ABC):
         return self.dims
 
     def read(self, tokens: Tensor, layout: Layout) -> Memory:
-        """What an encoder keeps of a prompt for its decoder to look at."""
-        raise NotImplementedError(f"{type(self).__name__} has no encoder")
+        """What an encoder keeps of a prompt for its decoder to look at; raises ShapeError where there is none."""
+        raise ShapeError(f"this {type(self).__name__} has no encoder to read with; use an encoder-decoder such as t5")
 
     def classified(self, hidden: Tensor, segment: Tensor) -> Tensor:
         """Scores of classes from one document a row.  hidden: (B, T, M), segment: (B, T), 0 where padding → (B, C)."""

@@ -35,6 +35,11 @@ class StackStep(Step):
 
     recipe: Recipe
 
+    @property
+    def left_out(self) -> str:
+        unknown = saved.uncounted(self.recipe)
+        return f"no formula for what {', '.join(unknown)} keeps: the peak is a guess" if unknown else ""
+
     def memory(self) -> Memory:
         backward = max((self._backward(blocks) for blocks in self._places()), key=lambda k: sum(k.values()))
         last = self._last_gradients(tied=self.recipe.tied, narrow=self.recipe.embed)

@@ -47,6 +47,22 @@ NORM_NUMBERS = {"rms": 1, "layer": 2}
 NORM_PASSING = {"rms": 3, "layer": 1}
 
 
+# what the closed forms below were checked for: tests/parity/test_plan_memory.py
+WIRINGS, POSITIONS, FIRST_KERNELS = ("pre", "post"), ("none", "learned", "sinusoidal", "rope"), ("sdpa",)
+
+
+def uncounted(recipe: Recipe) -> list[str]:
+    """The parts of a recipe that no formula here knows, as ``kind name``; they are counted like the nearest known."""
+    chosen = (
+        ("ffn", recipe.ffn, FFN),
+        ("norm", recipe.norm, NORM_NUMBERS),
+        ("wiring", recipe.wiring, WIRINGS),
+        ("position", recipe.position, POSITIONS),
+        ("kernel", recipe.kernels[0], FIRST_KERNELS),
+    )
+    return [f"{kind} {spec.use}" for kind, spec, known in chosen if spec.use not in known]
+
+
 def block(recipe: Recipe, widths: Widths, *, whole: bool = False) -> dict[str, float]:
     """Bytes a slot that one block keeps, by kind: stream, attention, ffn.
 

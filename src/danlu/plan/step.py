@@ -18,8 +18,6 @@ BATCH_BYTES, INDEX_BYTES = 36, 24
 class Step(ABC):
     """The quantities of one step, in bytes, each named once."""
 
-    left_out = ""
-    """What this calculator cannot count, in words; its peak is then a lower bound."""
     recipe: Any
 
     def __init__(self, work: Work) -> None:
@@ -29,6 +27,11 @@ class Step(ABC):
         self.weights, self.block_weights = 4 * self.sizes.total, 4 * self.sizes.block
         self.head = 4 * self.sizes.head_weights
         self.vectors = work.slots * self.dims.model * 4  # one vector of the residual stream a slot
+
+    @property
+    def left_out(self) -> str:
+        """What this calculator cannot count, in words; "" if it counts all."""
+        return ""
 
     @abstractmethod
     def memory(self) -> Memory:
@@ -105,7 +108,9 @@ class Rest(Step):
     encoder are laid out for generation too is an upper bound.
     """
 
-    left_out = "what is kept for the way back is not counted for this form of model: the peak is a lower bound"
+    @property
+    def left_out(self) -> str:
+        return "what is kept for the way back is not counted for this form of model: the peak is a lower bound"
 
     def memory(self) -> Memory:
         held = self._held()
