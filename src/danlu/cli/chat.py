@@ -24,9 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..assembly import load
     from ..infer import Local
     from ..infer.conversation import Conversation
-    from ..models import load
 
     conversation = Conversation(
         Local(*load(args.model), frozen=True), system=args.system, settings=generate.settings(args)

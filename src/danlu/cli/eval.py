@@ -57,9 +57,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..assembly import load
     from ..core.errors import ConfigError
     from ..core.files import write_json
-    from ..models import load
 
     if not args.text and not args.choice and not args.by_position and args.recall is None:
         raise ConfigError("nothing to measure; give --text FILE, --by-position FILE, --recall or --choice TASK FILE")

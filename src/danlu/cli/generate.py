@@ -38,9 +38,9 @@ def settings(args: argparse.Namespace) -> dict[str, object]:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..assembly import load
     from ..core.config import read
     from ..infer import Generation, Local, Sampling
-    from ..models import load
 
     asked = read(Sampling, settings(args), "generate")
     prompts = _prompts(args)

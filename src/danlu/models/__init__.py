@@ -3,7 +3,7 @@
 from .forms.stack import Stack
 from .growing import grow
 from .newborn import build, on_meta, recipe_of
-from .reading import load, read_into, read_recipe
+from .reading import load, read_into, read_recipe, tokenizer_of
 from .recipe import Architecture, Recipe
 from .repositioning import moved, repositioned
 from .writing import config_of, save, write_into, write_weights
@@ -23,6 +23,7 @@ __all__ = [
     "recipe_of",
     "repositioned",
     "save",
+    "tokenizer_of",
     "write_into",
     "write_weights",
 ]

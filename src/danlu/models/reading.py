@@ -42,17 +42,22 @@ def load(
     """
     folder = located(path)
     model = read_model(folder, dtype=dtype, device=device)
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        return model, None
-    from ..tokenize import load_tokenizer
-
-    tokenizer = load_tokenizer(folder)
-    if tokenizer.vocab_size > model.dims.vocab:
+    tokenizer = tokenizer_of(folder)
+    if tokenizer and tokenizer.vocab_size > model.dims.vocab:
         logging.getLogger("danlu").warning(
             "%s: the tokenizer has %d tokens, the model only %d: those beyond are refused until models.grow adds them",
             folder, tokenizer.vocab_size, model.dims.vocab,
         )  # fmt: skip
     return model, tokenizer
+
+
+def tokenizer_of(folder: Path) -> Tokenizer | None:
+    """The tokenizer in a directory, where there is one."""
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        return None
+    from ..tokenize import load_tokenizer
+
+    return load_tokenizer(folder)
 
 
 def read_model(folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Model:

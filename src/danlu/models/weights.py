@@ -9,14 +9,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..nn.sites import own
+
 Held = TypeVar("Held", bound=Tensor)
 
 
 def stored(model: nn.Module) -> dict[str, Tensor]:
-    """All that a checkpoint keeps of a model: parameters, tied ones once, and statistics that training gathers."""
-    state = model.state_dict(keep_vars=True)
-    gathered = {name: value for name, value in state.items() if not isinstance(value, nn.Parameter)}
-    return {**dict(model.named_parameters()), **gathered}
+    """All that a checkpoint keeps of a model without its adapters: parameters, tied ones once, and statistics."""
+    found, seen = {}, set()
+    for name, tensor in own(model):
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor
+    return found
 
 
 @dataclass(frozen=True)

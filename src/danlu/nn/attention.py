@@ -14,6 +14,7 @@ from .linear import Linear
 from .masks import Full, Mask
 from .positions import Position
 from .positions.none import NoPosition
+from .sites import Site
 
 
 class Attends(nn.Module, ABC):
@@ -44,7 +45,7 @@ class Attends(nn.Module, ABC):
         self.v = Linear(narrow, dims.model, axes=("kv_heads", "model"), bias=bias)
         self.o = Linear(dims.model, wide, axes=("model", "heads"), bias=out_bias)
         self.q_norm, self.k_norm = (head_norm(dims.head) if head_norm else nn.Identity() for _ in range(2))
-        self.kv = nn.ModuleDict()  # site "kv": adapters that add keys and values
+        self.kv = Site()  # site "kv": adapters that add keys and values
         self.shared = [position]  # the model owns the encoding: listed, so as not to be registered a second time
         self.mask, self.kernels, self.layer = mask, fitting(kernels, position, mask), layer
         self.head, self.scale = dims.head, scale
@@ -58,7 +59,7 @@ class Attends(nn.Module, ABC):
 
     def answer(self, q: Tensor, keys: Keys, layout: Layout) -> Tensor:
         """What the kernel makes of queries (B, T, H, D) and keys, projected back: (B, T, M)."""
-        for adapter in self.kv.values():
+        for adapter in self.kv.acting():
             keys = adapter(keys)
         ask = Ask(q, keys, layout, self.mask, self.position, self.scale)
         return self.o(attend(ask, self.kernels).flatten(-2))

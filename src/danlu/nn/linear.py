@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,28 @@ def product_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if casts else x.dtype
 
 
-class Linear(nn.Linear):
+class Map(nn.Module, ABC):
+    """A linear map with named sides, however its weight is kept: y = x Wᵀ + b.  input: (…, in) → (…, out)."""
+
+    axes: tuple[str, str]
+    """(name of the output, name of the input)"""
+    in_features: int
+    out_features: int
+    bias: Any
+
+    @abstractmethod
+    def forward(self, input: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def dense(self) -> Tensor:
+        """The weight as floating-point numbers.  (out, in)"""
+
+    @abstractmethod
+    def put(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Takes these numbers from now on; raises ConfigError where they would be rounded by how it is kept."""
+
+
+class Linear(nn.Linear, Map):
     """y = x Wᵀ + b with axes = (name of the output, name of the input), e.g. ("heads", "model").  weight: (out, in)."""
 
     def __init__(self, out: int, inp: int, *, axes: tuple[str, str], bias: bool = False) -> None:
@@ -40,6 +63,15 @@ class Linear(nn.Linear):
         nn.init.zeros_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+
+    def dense(self) -> Tensor:
+        return self.weight
+
+    @torch.no_grad()
+    def put(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight.copy_(weight)
+        if self.bias is not None and bias is not None:
+            self.bias.copy_(bias)
 
     def born(self, birth: Birth) -> None:
         """A projection into the residual stream is drawn smaller, so that depth does not let the stream grow."""

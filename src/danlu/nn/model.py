@@ -12,6 +12,7 @@ from ..core.errors import ConfigError, ShapeError
 from .caches import CACHES, Kept
 from .dims import Dims
 from .layout import Layout, Memory
+from .sites import Switch
 
 
 class Model(nn.Module, ABC):
@@ -29,6 +30,8 @@ class Model(nn.Module, ABC):
     """Hidden states (…, M) to logits (…, V); rewards, embeddings and chunked losses call it, or not, by themselves."""
 
     recompute: bool = False
+    switch: Switch | None = None
+    """Which adapters act; None: none was ever attached."""
 
     def adopt(self, recipe: Any) -> None:
         """Is described by this recipe from now on: its tables have grown."""
@@ -54,6 +57,11 @@ class Model(nn.Module, ABC):
                 f"token id {int(wrong[0])} is not in the model's vocabulary of {self.embed.num_embeddings}; "
                 "encode with the tokenizer that belongs to the model"
             ) from None
+
+    @property
+    def extra(self) -> int:
+        """How many vectors adapters put before every row: positions and room in a cache beyond those of tokens."""
+        return 0
 
     @property
     def begin(self) -> int | None:

@@ -32,13 +32,13 @@ class _Remade:
     """One tensor that is not kept: how to make it, and how many still wait for it in backward."""
 
     def __init__(self, tensor: Tensor, make: Callable[..., Tensor], inputs: list[Tensor]) -> None:
-        self.storage, self.numel = tensor.untyped_storage().data_ptr(), tensor.numel()
+        self.storage, self.numel = tensor.untyped_storage()._cdata, tensor.numel()  # the plan has tensors without data
         self.make, self.inputs, self.dtype = make, inputs, tensor.dtype
         self.waiting = 0
         self.made: Tensor | None = None
 
     def pack(self, saved: Tensor) -> Tensor | Place:
-        if saved.numel() != self.numel or saved.untyped_storage().data_ptr() != self.storage:
+        if saved.numel() != self.numel or saved.untyped_storage()._cdata != self.storage:
             return saved
         self.waiting += 1
         return saved.shape, saved.stride()

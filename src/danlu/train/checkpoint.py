@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .. import models
+from ..assembly import read_into, write_into
 from ..core.errors import CheckpointError
 from ..core.files import atomic_folder, read_json, remove_drafts, seal, verify, write_json, write_text
 from ..tokenize import Tokenizer
@@ -43,7 +43,7 @@ class Checkpoints:
         if path.exists():  # the run went back and came here again
             _discard(path)
         with _room(path, self.newest_step()), atomic_folder(path) as draft:
-            models.write_into(trainer.model, self.tokenizer, draft)
+            write_into(trainer.model, self.tokenizer, draft)
             write_text(draft / "danlu" / "recipe.yaml", self.recipe)
             write_json(draft / "danlu" / "state.json", state.describe(trainer))
             for name, tensors in _parts(trainer).items():
@@ -59,7 +59,7 @@ class Checkpoints:
         path = self.newest()
         if path is None:
             return 0
-        models.read_into(trainer.model, path)
+        read_into(trainer.model, path)
         parts = {name: load_file(path / "danlu" / f"{name}.safetensors") for name in ("optimizer", "random")}
         state.restore_optimizer(trainer, parts["optimizer"], str(path))
         if len(trainer.objective.companions):

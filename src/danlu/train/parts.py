@@ -5,14 +5,18 @@ from __future__ import annotations
 import torch
 
 from .. import data, models
+from ..assembly.folder import base_at
 from ..core.errors import ConfigError, ShapeError
 from ..core.files import MANIFEST, verify
 from ..core.rng import derive
 from ..data import Prepared
 from ..models.hub import located
 from ..nn.model import Model
+from ..nn.storages import STORAGES, store
 from ..objectives import OBJECTIVES, Objective
 from ..objectives.vocabulary import Vocabulary
+from ..peft import Tending
+from ..peft.attached import attach
 from ..tokenize import Tokenizer, load_tokenizer
 from .hooks import HOOKS, Hook
 from .optims import OPTIMS
@@ -25,6 +29,18 @@ from .trainer import Trainer
 
 def origin(recipe: Recipe) -> tuple[Model, Tokenizer]:
     """The model to train, with fp32 weights, and its tokenizer; raises CheckpointError if the base is damaged."""
+    model, tokenizer = _begun(recipe)
+    if recipe.storage:
+        store(model, recipe.storage.build(STORAGES, where="storage"))
+    if recipe.adapter:
+        base = base_at(recipe.base) if recipe.base else None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(recipe.seed, "adapter"))
+            attach(model, recipe.adapter, also=recipe.also_train, base=base, keep=False)
+    return model, tokenizer
+
+
+def _begun(recipe: Recipe) -> tuple[Model, Tokenizer]:
     if recipe.base is not None:
         model, tokenizer = _continued(recipe.base, recipe.tokenizer)
         if recipe.position or recipe.context:
@@ -85,7 +101,16 @@ def build(recipe: Recipe, model: Model, objective: Objective, prepared: Prepared
         clip=settings.clip,
         ramp=settings.ramp,
         device=settings.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        tending=tending(model, steps),
     )
+
+
+def tending(model: Model, steps: int) -> Tending | None:
+    """What the adapter that trains does besides, if there is one."""
+    if model.switch is None:
+        return None
+    (name,) = model.switch.active
+    return model.switch.adapters[name].adapter.tending(model, name, steps)
 
 
 def hooks(recipe: Recipe) -> list[Hook]:

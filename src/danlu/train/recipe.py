@@ -45,6 +45,8 @@ class Recipe:
     """A whole run. ``base`` continues an existing model, ``architecture`` begins a new one.
 
     A base may be given another encoding of positions, ``position``, and another ``context``, to learn longer texts.
+    ``adapter`` trains few numbers instead of all, ``also_train`` names parameters of the base that train beside it
+    (``embed``, ``head``), and ``storage`` is how the frozen linear maps of its blocks are kept.
     """
 
     data: DataRecipe
@@ -55,6 +57,9 @@ class Recipe:
     context: int | None = None
     architecture: Spec | None = None
     tokenizer: str | None = None
+    storage: Spec | None = None
+    adapter: Spec | None = None
+    also_train: list[str] = field(default_factory=list)
     objective: Spec = field(default_factory=lambda: Spec("next_token"))
     optim: Spec = field(default_factory=lambda: Spec("adamw"))
     schedule: Spec = field(default_factory=lambda: Spec("cosine"))
@@ -67,5 +72,11 @@ class Recipe:
             raise ConfigError(f"context must be above 0, found {self.context}")
         if self.base is None and (self.position or self.context):
             raise ConfigError("position and context change those of a base; a newborn model's stand in architecture")
+        if self.storage and not self.adapter:
+            raise ConfigError(
+                "storage is how frozen weights are kept, so it needs an adapter that trains in their place"
+            )
+        if self.also_train and not self.adapter:
+            raise ConfigError("also_train names what trains beside an adapter; without one everything trains")
         if self.base is None and self.tokenizer is None:
             raise ConfigError("a newborn model needs tokenizer: the path of a tokenizer")

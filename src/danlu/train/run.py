@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 import torch
 
-from .. import data, models
+from .. import assembly, data
 from ..core import config
 from ..core.errors import ConfigError
 from ..core.files import atomic_folder, seal, verify
@@ -137,7 +137,7 @@ class _Work:
         if stopped:
             folder.note(f"stopped after step {trainer.step}: {stopped}")
         with atomic_folder(folder.final) as draft:
-            models.write_into(trainer.model, self.tokenizer, draft)
+            assembly.write_into(trainer.model, self.tokenizer, draft)
             seal(draft)
         lines = folder.ledger.lines
         if not draw(lines, folder.path / "curves.png"):
@@ -174,7 +174,7 @@ def _resolved(recipe: Recipe | str | Path, overrides: Sequence[str], out: str | 
 
 def _finished(folder: Folder) -> Run:
     verify(folder.final)
-    model, tokenizer = models.load(folder.final)
+    model, tokenizer = assembly.load(folder.final)
     assert tokenizer is not None
     return Run(folder.path, model, tokenizer, folder.ledger.lines, folder.report)
 

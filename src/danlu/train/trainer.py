@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from ..core.errors import ConfigError, DanluError
 from ..core.ports import Stream
 from ..nn.model import Model
 from ..objectives import Objective
+from ..peft import Tending
 from . import gradients
 from .hooks import Ask, Hook
 from .numbers import Numbers
@@ -58,11 +59,14 @@ class Trainer:
         clip: float | None = 1.0,
         ramp: Sequence[tuple[int, int]] = (),
         device: str = "cpu",
+        tending: Tending | None = None,
     ) -> None:
         self.model, self.objective = model.to(device), objective.to(device)
         self.stream, self.optim, self.optimizer = stream, optim, optim.over(self.trained(model, objective))
         self.schedule, self.precision = schedule or Constant(0), precision or Fp32()
         self.micro, self.clip, self.ramp, self.device = micro, clip, ramp, device
+        self.tending = tending or Tending()
+        self.read: Callable[[Tensor], list[float]] = Tensor.tolist  # the one place where the host waits for numbers
         self.step = self.tokens_seen = self.drawn = self.skips = 0
         self.shunned: set[int] = set()
         self.batches: list[Record] = []
@@ -126,15 +130,17 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         sums = self._backward(self.batches, scale)
         grads = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        total, weight, summed = torch.stack([sums.pop("total"), sums.pop("weight"), gradients.norm(grads)]).tolist()
+        told = [sums.pop("total"), sums.pop("weight"), gradients.norm(grads)]
+        total, weight, summed = self.read(torch.stack(told))
         if not weight:
             raise DanluError(
                 f"step {self.step + 1}: no token of its batches counts; see what `danlu data inspect` shows"
             )
-        norm, lr = summed / (weight * scale), self.optim.lr * self.schedule.factor(self.step + 1)
+        norm, lr = summed / (weight * scale), self._lr(self.step + 1)
         stepped = math.isfinite(total) and math.isfinite(norm)
         if stepped:
             gradients.settle(grads, weight * scale, norm, self.clip)
+            self.tending.graded(self.step + 1)
             self._move(lr)
         shown = self.precision.scale and self.precision.scale.value
         overflowed = self._rescale(math.isfinite(total), math.isfinite(norm))
@@ -171,6 +177,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
+        for parameter in self.tending.moved(self.step + 1):
+            for value in self.optimizer.state[parameter].values():
+                value.zero_()
+
+    def _lr(self, step: int) -> float:
+        return self.optim.lr * self.schedule.factor(step) * self.tending.pace(step)
 
     def _factor(self, batches: Sequence[Record]) -> float:
         """What sums are multiplied by before backward: the loss scale over the step's slots, 1 without a loss scale.

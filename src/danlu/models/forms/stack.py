@@ -24,6 +24,7 @@ from ...nn.norms import NORMS
 from ...nn.poolers import POOLERS
 from ...nn.positions import POSITIONS
 from ...nn.remade import kept
+from ...nn.sites import Site
 from ...nn.wirings import WIRINGS
 from ..notes import Notes
 from ..recipe import Recipe
@@ -51,7 +52,7 @@ class Stack(Model):
         self.types = Embedding(recipe.token_types, inner.model, axes=("type", "model")) if recipe.token_types else None
         self.embed_norm = recipe.embed_norm.build(NORMS, inner.model, where="embed_norm") if recipe.embed_norm else None
         self.widen = Linear(dims.model, inner.model, axes=("model", "embed"), bias=True) if recipe.embed else None
-        self.inputs = nn.ModuleDict()  # site "embed": adapters that change or lengthen what comes in
+        self.inputs = Site()  # site "embed": adapters that change or lengthen what comes in
         self.position = recipe.position.build(POSITIONS, inner, where="position")
         kernels = [kernel.build(KERNELS, where="kernels") for kernel in recipe.kernels]
         self.blocks = nn.ModuleList([self._block(layer, kernels) for layer in range(dims.layers)])
@@ -91,7 +92,15 @@ class Stack(Model):
         return any(spec.build(MASKS, where="masks").foresees for spec in self.recipe.masks)
 
     def hidden(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
-        return self.through(self.embedded(tokens), layout or Layout.dense(tokens))
+        x, layout = self.embedded(tokens), layout or Layout.dense(tokens)
+        for adapter in self.inputs.acting():
+            x, layout = adapter(tokens, x, layout)
+        hidden = self.through(x, layout)
+        return hidden if hidden.shape[1] == tokens.shape[1] else hidden[:, -tokens.shape[1] :]
+
+    @property
+    def extra(self) -> int:
+        return sum(adapter.extra for adapter in self.inputs.acting())
 
     @property
     def classes(self) -> int:
@@ -121,8 +130,6 @@ class Stack(Model):
             x = x + self.types(kinds)
         x = self.position.embed(x, layout)
         x = x if self.embed_norm is None else self.embed_norm(x)
-        for adapter in self.inputs.values():
-            x, layout = adapter(x, layout)
         x = F.dropout(x, recipe.dropout, self.training)
         return x if self.widen is None else self.widen(x), layout
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...core.registry import Registry
 from ..layout import Layout
 from ..linear import Birth
+from ..sites import Site
 
 
 class Wiring(nn.Module, ABC):
@@ -33,7 +34,7 @@ class Wiring(nn.Module, ABC):
         super().__init__()
         self.sublayers = nn.ModuleDict(sublayers)
         self.norms = nn.ModuleDict({name: norm() for name in sublayers})
-        self.branch = nn.ModuleDict({name: nn.ModuleDict() for name in sublayers})
+        self.branch = nn.ModuleDict({name: Site() for name in sublayers})
         self.dropout = dropout
 
     @abstractmethod
@@ -43,7 +44,7 @@ class Wiring(nn.Module, ABC):
     def run(self, name: str, x: Tensor, layout: Layout) -> Tensor:
         """What one sublayer and its adapters answer to x."""
         y = self.sublayers[name](x, layout)
-        for adapter in self.branch[name].values():  # type: ignore[operator]
+        for adapter in self.branch[name].acting():  # type: ignore[operator]
             y = adapter(x, y)
         return F.dropout(y, self.dropout, self.training) if self.dropout else y
 

@@ -1,0 +1,7 @@
+"""Floor 4: models with their adapters and storages, put together from folders and written to them."""
+
+from .loading import attach_folder, load
+from .merging import merge
+from .writing import read_into, write_into
+
+__all__ = ["attach_folder", "load", "merge", "read_into", "write_into"]

@@ -1,0 +1,68 @@
+"""Models with adapters to folders, and back into a model that has the same ones attached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file, save_file
+
+from .. import models
+from ..core.errors import ConfigError
+from ..core.files import write_json
+from ..nn.model import Model
+from ..peft.attached import Attached, restore_state, state_of
+from .folder import OWN, STATE, relative
+
+if TYPE_CHECKING:
+    from ..tokenize import Tokenizer
+
+
+def write_into(model: Model, tokenizer: Tokenizer | None, folder: Path) -> None:
+    """A model directory; of a model whose adapter acts, the adapter's folder instead.
+
+    An adapter's folder holds PEFT's files where PEFT knows the method, and under danlu/ every number that training
+    needs to go on. A method that moves weights of the base leaves the model directory beside it.
+    """
+    name = acting(model)
+    if name is None:
+        models.write_into(model, tokenizer, folder)
+        return
+    if attached_as(model, name).adapter.changes_base:
+        models.write_into(model, tokenizer, folder)
+    elif tokenizer is not None:
+        tokenizer.save(folder)
+    write_adapter(model, name, folder)
+
+
+def write_adapter(model: Model, name: str, folder: Path) -> None:
+    """One of the adapters of a model, into a folder that exists."""
+    attached = attached_as(model, name)
+    base = attached.base
+    (folder / "danlu").mkdir(exist_ok=True)
+    place = base and {"path": base.path, "beside": relative(base.path, folder), "fingerprint": base.fingerprint}
+    said = {"adapter": attached.spec.write(), "trains": attached.trains, "base": place}
+    write_json(folder / OWN, said)
+    save_file({key: value.contiguous() for key, value in state_of(model, name).items()}, folder / STATE)
+
+
+def read_into(model: Model, folder: Path) -> None:
+    """Fills a model, or the adapter that acts on it, from what ``write_into`` left."""
+    name = acting(model)
+    if name is None or attached_as(model, name).adapter.changes_base:
+        models.read_into(model, folder)
+    if name is not None:
+        restore_state(model, name, load_file(folder / STATE), str(folder / STATE))
+
+
+def acting(model: Model) -> str | None:
+    """The adapter that acts, None without one; raises ConfigError for several, which have no folder together."""
+    active = model.switch.active if model.switch else ()
+    if len(active) > 1:
+        raise ConfigError(f"the adapters {list(active)} act together; activate one of them to save it")
+    return active[0] if active else None
+
+
+def attached_as(model: Model, name: str) -> Attached:
+    assert model.switch is not None
+    return model.switch.adapters[name]

@@ -1,0 +1,1 @@
+"""Floor 6: measured experiments, each a claim with its table and its picture."""

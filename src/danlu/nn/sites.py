@@ -1,0 +1,142 @@
+"""The named places where adapters act on a model, and the switch that says which of them do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from .layout import Keys, Layout
+from .linear import Map
+
+
+class Switch:
+    """Which adapters act now: one for a model, asked at every site, so that switching touches nothing else.
+
+    ``adapters`` are all that are attached, by name. Some have their own values of the model's own parameters; ``base``
+    keeps the model's while they act.
+    """
+
+    def __init__(self) -> None:
+        self.active: tuple[str, ...] = ()
+        self.adapters: dict[str, Any] = {}
+        self.base: dict[str, Tensor] = {}
+
+
+class Attachment(nn.Module, ABC):
+    """What an adapter hangs at a site. Its tensors belong to the adapter: a saved model does not have them."""
+
+
+class Site(nn.ModuleDict):
+    """A place with one attachment a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.switches: list[Switch] = []  # the model's, given with the first attachment: listed, not registered
+
+    def hang(self, name: str, attachment: Attachment, switch: Switch) -> None:
+        """Adds an attachment, which acts when the switch says so."""
+        self[name] = attachment
+        self.switches = [switch]
+
+    def acting(self) -> list[Any]:
+        """The attachments that act, in the order of the switch."""
+        if not self.switches:
+            return []
+        return [self[name] for name in self.switches[0].active if name in self]
+
+
+class Delta(Attachment, ABC):
+    """Site "linear": what is read by a linear map and what it answers, changed."""
+
+    def __init__(self, base: Map) -> None:
+        super().__init__()
+        self.bases = [base]  # listed: the model owns it
+
+    @property
+    def base(self) -> Map:
+        return self.bases[0]
+
+    def reads(self, x: Tensor) -> Tensor:
+        """What the map is given instead of x.  (…, in)"""
+        return x
+
+    @abstractmethod
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """What is answered instead of y = base(reads(x)).  x: (…, in), y: (…, out)."""
+
+    @abstractmethod
+    def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Weight (out, in) and bias of a map that answers by itself what base and delta answer together."""
+
+
+class Adapted(Map):
+    """A linear map, of any storage, and the deltas that act on it."""
+
+    def __init__(self, origin: Map) -> None:
+        super().__init__()
+        self.origin, self.deltas = origin, Site()
+        self.axes, self.in_features, self.out_features = origin.axes, origin.in_features, origin.out_features
+
+    def forward(self, input: Tensor) -> Tensor:
+        acting = cast("list[Delta]", self.deltas.acting())
+        given = input
+        for delta in acting:
+            given = delta.reads(given)
+        y = self.origin(given)
+        for delta in acting:
+            y = delta(input, y)
+        return y
+
+    def dense(self) -> Tensor:
+        return self.origin.dense()
+
+    def put(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.origin.put(weight, bias)
+
+    @property
+    def bias(self) -> nn.Parameter | None:  # type: ignore[override]
+        return self.origin.bias
+
+
+class Branch(Attachment, ABC):
+    """Site "branch": what a sublayer adds to the residual stream, changed."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """What is answered instead of y, which the sublayer made of x.  (B, T, M) each."""
+
+
+class KeySource(Attachment, ABC):
+    """Site "kv": keys and values that queries may look at besides those of tokens."""
+
+    @abstractmethod
+    def forward(self, keys: Keys) -> Keys: ...
+
+
+class Entrance(Attachment, ABC):
+    """Site "embed": the vectors of tokens as they enter the model, changed or lengthened.
+
+    ``extra`` is how many vectors it puts before each row: what leaves the model has them no more, and the model keeps
+    room for them in its cache and its positions.
+    """
+
+    extra: int = 0
+
+    @abstractmethod
+    def forward(self, tokens: Tensor, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
+        """tokens: (B, T), x: (B, T, E) → (B, extra + T, E) at the first call of a row, (B, T, E) afterwards."""
+
+
+def own(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Parameters and kept buffers of a model without its adapters, under the names they have without them."""
+    kept = module._non_persistent_buffers_set
+    yield from ((prefix + name, p) for name, p in module._parameters.items() if p is not None)
+    yield from ((prefix + name, b) for name, b in module._buffers.items() if b is not None and name not in kept)
+    for name, child in module.named_children():
+        if isinstance(child, Adapted):
+            yield from own(child.origin, f"{prefix}{name}.")
+        elif not isinstance(child, (Attachment, Site)):
+            yield from own(child, f"{prefix}{name}.")
