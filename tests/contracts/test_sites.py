@@ -12,11 +12,12 @@ from danlu.nn.caches import CACHES
 from danlu.nn.kernels import KERNELS
 from danlu.nn.layout import Keys, Layout
 from danlu.nn.positions import POSITIONS
+from danlu.nn.sites import Entrance, KeySource, Switch
 
 positions = pytest.mark.parametrize("position", list(POSITIONS))
 
 
-class Prefix(nn.Module):
+class Prefix(KeySource):
     """Keys and values that every document sees: segment -1."""
 
     def __init__(self) -> None:
@@ -34,15 +35,22 @@ class Prefix(nn.Module):
         )
 
 
-class Shifted(nn.Module):
+class Shifted(Entrance):
     """An adapter of what comes in."""
 
     def __init__(self) -> None:
         super().__init__()
         self.by = nn.Parameter(torch.randn(32))
 
-    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
+    def forward(self, tokens: Tensor, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
         return x + self.by, layout
+
+
+def switch(model, name: str) -> Switch:
+    """The model's switch, with one more that acts."""
+    model.switch = model.switch or Switch()
+    model.switch.active = tuple(dict.fromkeys([*model.switch.active, name]))
+    return model.switch
 
 
 @positions
@@ -52,8 +60,8 @@ def test_cached_equals_whole_with_adapters_at_every_site(position, cache, newbor
     plain = model(tokens)
     torch.manual_seed(0)
     for block in model.blocks:
-        block.sublayers.attention.kv["prefix"] = Prefix()
-    model.inputs["shifted"] = Shifted()
+        block.sublayers.attention.kv.hang("prefix", Prefix(), switch(model, "prefix"))
+    model.inputs.hang("shifted", Shifted(), switch(model, "shifted"))
     store = CACHES[cache](model.dims, 2, 12)
     with torch.no_grad():
         whole = model(tokens)
@@ -67,7 +75,7 @@ def test_packed_documents_see_the_prefix_but_not_each_other(position, newborn, t
     model = newborn(position=position)
     torch.manual_seed(0)
     for block in model.blocks:
-        block.sublayers.attention.kv["prefix"] = Prefix()
+        block.sublayers.attention.kv.hang("prefix", Prefix(), switch(model, "prefix"))
     segment = torch.tensor([[1] * 5 + [2] * 7])
     where = Layout.of(torch.tensor([[*range(5), *range(7)]]), segment)
     with torch.no_grad():
@@ -82,12 +90,14 @@ def test_packed_documents_see_the_prefix_but_not_each_other(position, newborn, t
 def test_adapters_are_parameters_of_the_model(newborn, tokens) -> None:
     model = newborn()
     for block in model.blocks:
-        block.sublayers.attention.kv["prefix"] = Prefix()
-    model.inputs["shifted"] = Shifted()
+        block.sublayers.attention.kv.hang("prefix", Prefix(), switch(model, "prefix"))
+    model.inputs.hang("shifted", Shifted(), switch(model, "shifted"))
     names = {name for name, _ in model.named_parameters()}
     assert {"inputs.shifted.by", "blocks.1.sublayers.attention.kv.prefix.k"} <= names
     model(tokens).square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    model.switch.active = ()
+    assert torch.equal(model(tokens), newborn()(tokens))
     assert model.bfloat16().inputs["shifted"].by.dtype == torch.bfloat16
 
 

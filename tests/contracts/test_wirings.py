@@ -8,6 +8,7 @@ from torch import nn
 
 from danlu.nn.caches import CACHES
 from danlu.nn.layout import Layout
+from danlu.nn.sites import Branch, Switch
 from danlu.nn.wirings import WIRINGS
 
 wirings = pytest.mark.parametrize("wiring", list(WIRINGS))
@@ -47,7 +48,7 @@ def test_what_is_remade_is_what_was_kept(wiring, newborn, tokens) -> None:
             assert torch.equal(a, b)
 
 
-class Shift(nn.Module):
+class Shift(Branch):
     """An adapter at the site "branch"."""
 
     def __init__(self) -> None:
@@ -63,7 +64,9 @@ def test_adapters_on_branches_are_registered_and_silent_at_zero(wiring, newborn,
     model = newborn(wiring=wiring)
     before = model(tokens)
     adapter = Shift()
-    model.blocks[1].branch["ffn"]["shift"] = adapter
+    switch = Switch()
+    switch.active = ("shift",)
+    model.blocks[1].branch["ffn"].hang("shift", adapter, switch)
     torch.testing.assert_close(model(tokens), before)
     assert any(p is adapter.by for p in model.parameters())
     nn.init.normal_(adapter.by)

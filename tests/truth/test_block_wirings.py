@@ -12,6 +12,7 @@ from danlu.core.errors import ConfigError
 from danlu.core.spec import Spec
 from danlu.models import build
 from danlu.nn.layout import Layout
+from danlu.nn.sites import Branch, Switch
 from danlu.nn.wirings.deep import DeepNorm
 from danlu.nn.wirings.parallel import Parallel
 from danlu.nn.wirings.post import PostNorm
@@ -49,12 +50,14 @@ def test_post_normalizes_the_sum() -> None:
 
 
 def test_adapters_act_on_the_branch_in_order() -> None:
-    class Bend(nn.Module):
+    class Bend(Branch):
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             return y + 10 * x
 
     block = PreNorm({"a": Times(3.0)}, lambda: Times(0.5))
-    block.branch["a"]["bend"] = Bend()
+    switch = Switch()
+    switch.active = ("bend",)
+    block.branch["a"].hang("bend", Bend(), switch)
     assert block(torch.tensor([[[2.0]]]), LAYOUT).item() == 2.0 + (3.0 * 1.0 + 10 * 1.0)
 
 

@@ -1,4 +1,5 @@
 """danlu eval MODEL --text held-out.txt more.jsonl --stride 256
+danlu eval --before BASE --after runs/sft-lora/final --domain mine.txt --general wiki.txt       gains and forgetting
 danlu eval MODEL --choice mmlu data/test/*.csv --dev data/dev/*.csv --shots 5 --form original
 danlu eval MODEL --choice ceval val/law_val.csv --by text --json scores.json
 danlu eval MODEL --by-position held-out.txt --length 4096 --plot loss.png     loss by position, also beyond the context
@@ -21,7 +22,11 @@ HELP = "say how good a model is: perplexity, multiple choice, loss by position, 
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a model directory, a run or a hub id")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a model directory, a run, an adapter or a hub id")
+    parser.add_argument("--before", metavar="MODEL", help="compare this model …")
+    parser.add_argument("--after", metavar="MODEL", help="… with this one, on --domain and --general texts")
+    parser.add_argument("--domain", nargs="+", default=[], metavar="FILE", help="texts of what was to be learned")
+    parser.add_argument("--general", nargs="+", default=[], metavar="FILE", help="texts of what is not to be forgotten")
     parser.add_argument(
         "--text", nargs="+", metavar="FILE", help="perplexity of these texts (.txt, .md; .jsonl rows' text)"
     )
@@ -61,6 +66,13 @@ def run(args: argparse.Namespace) -> None:
     from ..core.errors import ConfigError
     from ..core.files import write_json
 
+    if args.before or args.after:
+        figures = _compared(args)
+        if args.json:
+            write_json(args.json, figures)
+        return
+    if not args.model:
+        raise ConfigError("name a model, as in danlu eval MODEL --text FILE, or two with --before and --after")
     if not args.text and not args.choice and not args.by_position and args.recall is None:
         raise ConfigError("nothing to measure; give --text FILE, --by-position FILE, --recall or --choice TASK FILE")
     if args.plot and not args.by_position and args.recall is None:
@@ -92,6 +104,28 @@ def _measured(model: Model, tokenizer: Tokenizer | None, args: argparse.Namespac
     if args.plot:
         draw(panels, args.plot)
     return figures
+
+
+def _compared(args: argparse.Namespace) -> dict[str, Any]:
+    from ..assembly import load
+    from ..core.errors import ConfigError
+    from ..evaluate import forgetting
+    from ..evaluate.texts import read_texts
+    from ..infer import Local
+
+    if not (args.before and args.after):
+        raise ConfigError("a comparison needs both --before MODEL and --after MODEL")
+    named = {"domain": args.domain, "general": args.general}
+    if not (texts := {kind: list(read_texts(files)) for kind, files in named.items() if files}):
+        raise ConfigError("nothing to compare them on; give --domain FILE, --general FILE or both")
+    before, after = (Local(*load(path)) for path in (args.before, args.after))
+    changes = forgetting(before, after, texts, stride=args.stride, quiet=args.quiet)
+    print(f"{'bits a byte':<12} {'before':>10} {'after':>10} {'change':>10} {'bytes':>12}")
+    for change in changes:
+        pair = f"{change.before.bits_per_byte:10.4f} {change.after.bits_per_byte:10.4f}"
+        said = "gained" if change.gain > 0 else "lost"
+        print(f"{change.kind:<12} {pair} {-change.gain:+10.4f} {change.after.bytes_:12,}  {said}")
+    return {"before": args.before, "after": args.after, **{change.kind: change.write() for change in changes}}
 
 
 def _positioned(model: Model, text: str) -> Model:

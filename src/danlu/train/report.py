@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from ..data import Prepared
@@ -32,9 +33,11 @@ def report(
         "skipped_steps": trainer.skips,
         "skipped_batches": sorted(trainer.shunned),
         "parameters": parameters(trainer.model.recipe).total,
+        "trained": sum(p.numel() for _, p in trainer.trained(trainer.model, trainer.objective)),
         "loss": {"first": steps[0]["loss"], "last": steps[-1]["loss"]} if steps else None,
         "held_out_loss": {"before": held[0], "after": held[-1]} if held else None,
         "tokens_per_s": rates[len(rates) // 2] if rates else None,
+        "step_seconds": statistics.median(line["seconds"] for line in steps) if steps else None,
         "this_process": {"seconds": round(seconds, 2), "peak_bytes": peak.bytes_, "peak_of": peak.kind},
         "planned": {"peak_bytes": planned.peak_bytes, "peak_phase": planned.peak_phase, "bytes": planned.phases},
         "precision": recipe.train.precision.use,

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ... import models
+from ... import assembly
 from ...core.errors import CheckpointError, DataError
 from ...infer import Local
 from ..folder import LifeFolder
@@ -76,7 +76,7 @@ def answer_loss(local: Local, rows: list[dict[str, Any]], where: str) -> dict[st
 
 
 def _local(life: LifeFolder, name: str) -> Local:
-    model, tokenizer = models.load(life.place(name) / "final")
+    model, tokenizer = assembly.load(life.place(name) / "final")
     if tokenizer is None:
         raise CheckpointError(f"{name}/final: holds no tokenizer; train the stage again")
     return Local(model, tokenizer)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ... import models
+from ... import assembly
 from ...core.errors import CheckpointError
 from ...infer import Local
 from ...world import Exercise, right
@@ -47,7 +47,7 @@ class ExamStage(Stage):
 
     def run(self, life: LifeFolder, folder: Path) -> Figures:
         exercises = spread(read_exam(life.place(self.exercises)), self.most)
-        model, tokenizer = models.load(life.place(self.model) / "final")
+        model, tokenizer = assembly.load(life.place(self.model) / "final")
         if tokenizer is None:
             raise CheckpointError(f"{self.model}/final: holds no tokenizer; train the stage again")
         answers = Local(model, tokenizer).chat([e.messages for e in exercises], max_tokens=self.max_tokens)

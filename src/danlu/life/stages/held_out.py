@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ... import models
+from ... import assembly
 from ...core.errors import CheckpointError
 from ...evaluate.perplexity import perplexity
 from ...infer import Local
@@ -54,7 +54,7 @@ class HeldOutStage(Stage):
 
     def run(self, life: LifeFolder, folder: Path) -> Figures:
         held_out = [row["text"] for row in read_rows(life.place(self.held_out))]
-        model, tokenizer = models.load(life.place(self.model) / "final")
+        model, tokenizer = assembly.load(life.place(self.model) / "final")
         if tokenizer is None:
             raise CheckpointError(f"{self.model}/final: holds no tokenizer; train the stage again")
         local = Local(model, tokenizer)

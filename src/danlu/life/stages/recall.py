@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ... import models
+from ... import assembly, models
 from ...core.errors import ConfigError, MissingExtra
 from ...core.spec import Spec
 from ...evaluate.picture import draw
@@ -46,7 +46,7 @@ class RecallStage(Stage):
     def run(self, life: LifeFolder, folder: Path) -> Figures:
         found, trained = {}, 0
         for name, (stage, position) in self.of.items():
-            model, tokenizer = models.load(life.place(stage) / "final")
+            model, tokenizer = assembly.load(life.place(stage) / "final")
             model = model if position is None else models.repositioned(model, position)
             trained = trained or model.dims.context
             distances = self.distances or usual(trained, model.limit)

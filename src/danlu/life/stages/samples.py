@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ... import models
+from ... import assembly
 from ...core.errors import CheckpointError, ConfigError
 from ...infer import Local, generate
 from ...world import right
@@ -52,7 +52,7 @@ class SamplesStage(Stage):
         return [self.model, *(path for path in (self.exercises, self.conversations, self.texts) if path)]
 
     def run(self, life: LifeFolder, folder: Path) -> Figures:
-        model, tokenizer = models.load(life.place(self.model) / "final")
+        model, tokenizer = assembly.load(life.place(self.model) / "final")
         if tokenizer is None:
             raise CheckpointError(f"{self.model}/final: holds no tokenizer; train the stage again")
         local = Local(model, tokenizer)

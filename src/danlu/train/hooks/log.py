@@ -58,6 +58,7 @@ def _line(numbers: Numbers, speed: float, mfu: float | None) -> dict[str, float 
         "norm": numbers.norm,
         "lr": numbers.lr,
         "tokens": numbers.tokens_seen,
+        "seconds": round(numbers.seconds, 6),
         "tokens_per_s": round(speed, 1),
         "mfu": None if mfu is None else round(mfu, 4),
         **numbers.metrics,
