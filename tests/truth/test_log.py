@@ -47,7 +47,7 @@ def test_a_line_by_hand(tmp_path: Path) -> None:
     """300 tokens in 1.5 s are 200 a second; at 2 MFLOP a token that is 0.4 of 4 GFLOP/s, a tenth."""
     (line,) = logged(tmp_path, numbers(2))
     assert line == {
-        "step": 2, "loss": 2.5, "norm": 0.5, "lr": 1e-3, "tokens": 600, "tokens_per_s": 200.0, "mfu": 0.1
+        "step": 2, "loss": 2.5, "norm": 0.5, "lr": 1e-3, "tokens": 600, "seconds": 1.5, "tokens_per_s": 200.0, "mfu": 0.1
     }  # fmt: skip
 
 

@@ -16,9 +16,9 @@ LAB = {"peft": "peft", "memory": "memory", "plan": "plan_accuracy"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", help="peft, memory, plan, or benchmarks of the checkout (default: all those)")
+    parser.add_argument("names", nargs="*", help="peft, memory, plan, or names of benchmarks (default: all of these)")
     parser.add_argument("--out", metavar="DIR", help="folder of peft, memory and plan (default: runs/bench/NAME)")
-    parser.add_argument("--quick", action="store_true", help="peft, memory and plan at smoke size, to see that they work")
+    parser.add_argument("--quick", action="store_true", help="these three at smoke size")
 
 
 def run(args: argparse.Namespace) -> int:
