@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from table import medians, paired, row, skipped, text  # noqa: E402
+from table import medians, paired, row, skipped, text
 
 SHAPES = {"7B": (4096, 4096), "110M": (2560, 768)}
 TOKENS, TURNS, AIM = (512, 1), 7, 3.0
