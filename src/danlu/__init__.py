@@ -14,7 +14,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["__version__", "generate", "load", "load_tokenizer", "plan", "save", "train"]  # pyright: ignore[reportUnsupportedDunderAll]
 
-_HOMES = {"load": "assembly", "save": "models", "load_tokenizer": "tokenize", "generate": "infer"}
+_HOMES = {"load": "assembly", "save": "assembly", "load_tokenizer": "tokenize", "generate": "infer"}
 _NAMESAKES = {"plan": ("train.forecast", "plan"), "train": ("train", "train")}
 
 

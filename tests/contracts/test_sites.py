@@ -24,7 +24,7 @@ class Prefix(KeySource):
         super().__init__()
         self.k, self.v = (nn.Parameter(torch.randn(3, 2, 8)) for _ in range(2))
 
-    def forward(self, keys: Keys) -> Keys:
+    def forward(self, keys: Keys, x: Tensor, layout: Layout) -> Keys:
         rows = len(keys.k)
         at = keys.position.new_zeros(rows, 3)
         return Keys(

@@ -73,7 +73,7 @@ def test_chat_remembers_resets_and_quits(
     second = local.chat([then], max_tokens=6)[0].text
     assert _chat(folder, monkeypatch, "hi\n\nok\n/reset\nhi\n/what\n/quit\nhi\n", "--system", "hm") == 0
     out = capsys.readouterr().out
-    assert out == f"{first}\n{second}\n{first}\nthere are /reset and /quit\n"
+    assert out == f"{first}\n{second}\n{first}\nthere are /reset, /adapter NAME and /quit\n"
     assert "".join(local.stream(then, max_tokens=6)) == second
 
 

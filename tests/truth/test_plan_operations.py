@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from danlu.core.errors import ConfigError
 from danlu.core.spec import Spec
 from danlu.models import Recipe, on_meta, recipe_of
 from danlu.nn.dims import Dims
@@ -81,26 +80,6 @@ def test_hours_of_bloom() -> None:
     assert utilization(flops, seconds=1_082_990 * 3600, rate=312e12) == pytest.approx(0.3182, abs=1e-4)
 
 
-def test_planner_cases(shared: Path) -> None:
-    every = json.loads((shared.parent / "facts/planner_cases.json").read_text())
-    answers = {
-        "train_flops": lambda g: training_flops(g["params"], g["tokens"], factor=g["factor"]),
-        "pf_days": lambda g: pf_days(g["flops"]),
-        "gpu_hours": lambda g: device_hours(
-            training_flops(g["params"], g["tokens"], factor=g["factor"]), rate=g["peak_tflops"] * 1e12, share=g["mfu"]
-        ),
-        "default_mfu_band": lambda g: utilization(
-            training_flops(g["params"], g["tokens"]), seconds=g["gpu_hours"] * 3600, rate=g["peak_tflops"] * 1e12
-        ),
-        "mfu_from_throughput": lambda g: utilization(
-            6 * g["params"] + 12 * g["layers"] * g["hidden"] * g["seq"], seconds=1 / g["tokens_per_second_per_gpu"], rate=g["peak_tflops"] * 1e12
-        ),
-    }  # fmt: skip
-    cases = [c for c in every if c["kind"] in answers and not c["doubtful"]]
-    assert len(cases) >= 20
-    for case in cases:
-        allowed = case["tolerance"]
-        found = answers[case["kind"]](case["inputs"])
-        assert found == pytest.approx(case["expected"], rel=allowed.get("rel", 1e-12), abs=allowed.get("abs", 0)), case[
-            "name"
-        ]
+def test_a_share_that_is_none() -> None:
+    with pytest.raises(ConfigError, match="share in"):
+        device_hours(1, rate=1, share=1.2)

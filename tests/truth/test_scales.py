@@ -47,6 +47,20 @@ def test_defaults_are_torchs() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("like", "initial"), [("megatron", 2.0**32), ("deepspeed", 2.0**16)])
+def test_defaults_of_others(like: str, initial: float) -> None:
+    """Two overflows for the first fall, 1000 clean steps for a rise, never below 1; what is given holds instead."""
+    scale = Dynamic(like=like)
+    assert ours(scale, [True, True, *[False] * 1000])[:2] == [initial, initial / 2]
+    assert scale.value == initial
+    scale = Dynamic(like=like, initial=2, hysteresis=1)
+    assert ours(scale, [True]) == [1]
+    with pytest.raises(DanluError, match="lowest loss scale"):
+        scale.update(True)
+    with pytest.raises(ConfigError, match="no set of defaults named 'apex'"):
+        Dynamic(like="apex")
+
+
 def test_megatrons_hysteresis_by_hand() -> None:
     """Two overflows are needed for the first fall, then each falls, until a full clean interval forgives again."""
     scale = Dynamic(initial=64, interval=2, hysteresis=2, minimum=1)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..core.errors import CheckpointError
 from ..core.files import read_json
 from ..models.hub import located
-from ..models.tensors import opened, tensors_of
+from ..models.tensors import names_in, opened, tensors_of
 from ..peft.attached import Base
 
 OWN, STATE = "danlu/adapter.json", "danlu/adapter.safetensors"
@@ -32,8 +33,10 @@ def found(folder: Path) -> Base:
     """
     if (folder / "config.json").is_file():
         return Base(str(folder), "")
-    said = described(folder).get("base") or {}
-    path = said.get("path") or read_json(folder / PEFT, "the settings of an adapter").get("base_model_name_or_path")
+    own = described(folder)
+    said: dict[str, Any] = own.get("base") or {} if own else {"path": settings(folder).get("base_model_name_or_path")}
+    if not (path := said.get("path")):
+        raise CheckpointError(f"{folder}: the adapter names no base; give it with base= (--base DIR)")
     beside = folder / said.get("beside", path)
     here = str(beside) if beside.exists() and not Path(path).exists() else path
     return Base(here, said.get("fingerprint", ""))
@@ -72,4 +75,27 @@ def relative(path: str, folder: Path) -> str:
 
 def described(folder: Path) -> dict[str, Any]:
     """What danlu wrote about an adapter; {} for a folder of PEFT's."""
-    return read_json(folder / OWN, "the description of an adapter") if (folder / OWN).is_file() else {}
+    if not (folder / OWN).is_file():
+        return {}
+    said = read_json(folder / OWN, "the description of an adapter")
+    if not isinstance(said, dict) or not said.keys() >= {"adapter", "trains", "base"}:
+        raise CheckpointError(
+            f"{folder / OWN}: is not whole; take the checkpoint before it, or fetch the adapter again"
+        )
+    return said
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """PEFT's adapter_config.json; raises CheckpointError if it holds no settings."""
+    raw = read_json(folder / PEFT, "the settings of an adapter")
+    if not isinstance(raw, dict) or not raw.get("peft_type"):
+        raise CheckpointError(f"{folder / PEFT}: names no peft_type; restore it from the adapter's source")
+    return raw
+
+
+def tensors_in(file: Path) -> dict[str, Tensor]:
+    """What a safetensors file of an adapter holds; raises CheckpointError if it is missing or damaged."""
+    if not file.is_file():
+        raise CheckpointError(f"{file}: is missing; fetch the adapter again, or take the checkpoint before it")
+    with opened(file) as handle:
+        return {name: handle.get_tensor(name) for name in names_in(handle)}

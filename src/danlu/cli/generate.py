@@ -1,6 +1,7 @@
 """danlu generate runs/demo/final "Once upon a time"
 danlu generate MODEL "first prompt" "second" --max-tokens 100 --temperature 0.8 --top-p 0.95 --seed 7
-danlu generate MODEL --file prompts.txt --stop "\\n\\n" --json > completions.jsonl"""
+danlu generate MODEL --file prompts.txt --stop "\\n\\n" --json > completions.jsonl
+danlu generate BASE "prompt" --adapter runs/lora --adapter law=PEFT-FOLDER     the answer of each adapter in turn"""
 
 from __future__ import annotations
 
@@ -13,8 +14,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model directory, a run or a hub id")
     parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="texts to go on from")
     parser.add_argument("--file", metavar="F", help="more prompts, one a line; - reads standard input")
+    adapters(parser)
     sampling(parser, max_tokens=128)
     parser.add_argument("--json", action="store_true", help="one JSON object a prompt: text, tokens, logprobs, reason")
+
+
+def adapters(parser: argparse.ArgumentParser) -> None:
+    """What generate and chat share about adapters."""
+    parser.add_argument(
+        "--adapter", action="append", default=[], metavar="[NAME=]FOLDER", help="an adapter for this base (repeatable)"
+    )
+    parser.add_argument("--base", metavar="DIR", help="where the base of the adapter MODEL lies now")
+    parser.add_argument("--any-base", action="store_true", help="also on other weights than it was trained on")
 
 
 def sampling(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: float = 0.0) -> None:
@@ -38,18 +49,24 @@ def settings(args: argparse.Namespace) -> dict[str, object]:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..assembly import load
+    from ..assembly import load_with
     from ..core.config import read
     from ..infer import Generation, Local, Sampling
+    from ..peft.attached import activate
 
     asked = read(Sampling, settings(args), "generate")
     prompts = _prompts(args)
-    local = Local(*load(args.model))
-    generation = Generation(local.model, local.tokenizer, prompts, asked)
-    _show(generation, prompts, as_json=args.json)
+    model, tokenizer, names = load_with(args.model, args.adapter, base=args.base, any_base=args.any_base)
+    local = Local(model, tokenizer, frozen=True)
+    for name in names[-len(args.adapter) :] if args.adapter else [""]:
+        if name:
+            activate(local.model, name)
+        if len(args.adapter) > 1 and not args.json:
+            print(f"── {name}")
+        _show(Generation(local.serving, local.tokenizer, prompts, asked), prompts, as_json=args.json, adapter=name)
 
 
-def _show(generation: object, prompts: list[str], *, as_json: bool) -> None:
+def _show(generation: object, prompts: list[str], *, as_json: bool, adapter: str = "") -> None:
     import json
     import sys
     from dataclasses import asdict
@@ -66,7 +83,8 @@ def _show(generation: object, prompts: list[str], *, as_json: bool) -> None:
         return
     for prompt, completion in zip(prompts, generation.completions, strict=True):
         if as_json:
-            print(json.dumps({"prompt": prompt, **asdict(completion)}, ensure_ascii=False))
+            said = {"prompt": prompt, **({"adapter": adapter} if adapter else {}), **asdict(completion)}
+            print(json.dumps(said, ensure_ascii=False))
         else:
             print(f"> {prompt}\n{completion.text}" if len(prompts) > 1 else completion.text)
 

@@ -19,10 +19,14 @@ T = TypeVar("T")
 
 def load(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
     """Reads a YAML file into ``kind``; ``overrides`` are ``a.b=value`` with YAML values, ``list.0.key=value`` too."""
-    raw = read_yaml(path)
+    return read(kind, changed(read_yaml(path), overrides), str(path))
+
+
+def changed(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The same mapping with ``a.b=value`` done to it, one after the other."""
     for override in overrides:
         _override(raw, override)
-    return read(kind, raw, str(path))
+    return raw
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

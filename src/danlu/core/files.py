@@ -49,6 +49,32 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def expect_room(path: str | Path, *, overwrite: bool) -> bool:
+    """Whether a path holds something; raises CheckpointError if it does and ``overwrite`` is not said."""
+    path = Path(path)
+    taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
+    if taken and not overwrite:
+        raise CheckpointError(f"{path}: exists already; choose another directory, or say overwrite=True (--overwrite)")
+    return taken
+
+
+@contextmanager
+def new_folder(path: str | Path, *, overwrite: bool) -> Iterator[Path]:
+    """``atomic_folder`` for a path that may hold something, which stays until the new one is whole.
+
+    Raises: CheckpointError if it holds something, unless ``overwrite``.
+    """
+    path = Path(path)
+    taken = expect_room(path, overwrite=overwrite)
+    new, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
+    with atomic_folder(new if taken else path) as draft:
+        yield draft
+    if taken:
+        os.rename(path, old)
+        os.rename(new, path)
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
 def remove_drafts(folder: str | Path) -> list[str]:
     """Removes the temporary files and folders that killed writers left in ``folder``; returns their names."""
     drafts = sorted(Path(folder).glob(".*.tmp"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,7 @@ from ..core.errors import DanluError
 from ..core.ports import Completion
 from ..core.rng import generator
 from ..nn.model import Model
+from ..peft.attached import acting_as
 from ..tokenize import Decoder as TextDecoder
 from ..tokenize import Tokenizer
 from .decoders import Decoder
@@ -140,7 +142,7 @@ def _choose(decoder: Decoder, logits: Tensor, rows: list[Row]) -> tuple[Tensor, 
 def _row(model: Model, tokenizer: Tokenizer, sampling: Sampling, index: int, prompt: Prompt) -> Row:
     whole = model.begin is not None  # an encoder reads the prompt; the answer has the decoder's context for itself
     ids = encode_prompt(tokenizer, prompt, whole=whole) if isinstance(prompt, str) else list(prompt)
-    vocab, context = model.source.vocab, model.source.context
+    vocab, context = model.source.vocab, model.reach(model.source.context)
     if not ids:
         raise DanluError(f"prompt {index} is empty; give it a character or a token to go on from")
     if (wrong := next((i for i in ids if not isinstance(i, int) or not 0 <= i < vocab), None)) is not None:
@@ -153,7 +155,7 @@ def _row(model: Model, tokenizer: Tokenizer, sampling: Sampling, index: int, pro
         raise DanluError(
             f"prompt {index} has {len(ids)} tokens, {room}{'' if whole else ' new one too'}; shorten the prompt"
         )
-    limit = min(sampling.max_tokens, model.dims.context - (0 if whole else len(ids)))
+    limit = min(sampling.max_tokens, model.dims.context if whole else context - len(ids))
     return Row(index, ids, limit, generator(0), tokenizer.decoder(), Tail(sampling.strings))
 
 
@@ -172,9 +174,11 @@ def generate(
     model: Model, tokenizer: Tokenizer, prompts: Sequence[Prompt], *,
     max_tokens: int = 64, temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0, seed: int | Sequence[int] = 0,
     stop: str | Sequence[str] = (), stop_ids: Sequence[int] | None = None, cache: str = "slab",
-    stream: Callable[[int, str], None] | None = None,
+    adapter: str | Sequence[str] | None = None, stream: Callable[[int, str], None] | None = None,
 ) -> list[Completion]:  # fmt: skip
     """One completion a prompt (text or token ids), in order; ``stream`` is called with (index, text) as it is decided.
+
+    ``adapter`` names the one that acts for this call (several, or with [] none), of those that are attached.
 
     A completion's tokens include the stop token it ended at; its text ends before the stop string or token.
     finish_reason is "stop", or "length" where max_tokens or the model's context ended it.
@@ -186,10 +190,12 @@ def generate(
         stop=stop if isinstance(stop, str) else tuple(stop),
         stop_ids=None if stop_ids is None else tuple(stop_ids),
     )  # fmt: skip
-    generation = Generation(model, tokenizer, prompts, sampling, cache=cache)
-    for index, text in generation:
-        if stream is not None:
-            stream(index, text)
+    names = (adapter,) if isinstance(adapter, str) else adapter
+    with nullcontext() if names is None else acting_as(model, *names):
+        generation = Generation(model, tokenizer, prompts, sampling, cache=cache)
+        for index, text in generation:
+            if stream is not None:
+                stream(index, text)
     return generation.completions
 
 

@@ -36,7 +36,7 @@ class Local:
                 f"the model has a table of {model.limit} positions and none beyond, so it cannot read {reach} tokens; "
                 f"ask for {model.limit} or fewer"
             )
-        self.reach = reach or model.dims.context
+        self.reach = model.reach(reach or model.dims.context)
         self.model, self.tokenizer = resting(model), tokenizer
         self.serving = Prepared(self.model) if frozen else self.model
 

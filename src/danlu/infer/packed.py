@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from ..nn.layout import Layout
 from ..nn.linear import Linear
 from ..nn.model import Model
+from ..nn.sites import bare, own
 
 LARGEST = 1 << 30  # bytes of weights that are laid out anew: the copy is kept as long as it is used
 WORTH = 32  # steps below which the copy costs more than it saves
@@ -27,22 +29,51 @@ WORTH = 32  # steps below which the copy costs more than it saves
 class Prepared:
     """One model for any number of batches: laid out for one row or for several when the first of the kind comes.
 
-    Only fp32 on the host gains; elsewhere, for large models and for a few steps the model serves as it is. What was
-    laid out does not see later changes of the weights.
+    Only fp32 on the host gains; elsewhere, for large models and for a few steps the model serves as it is. Adapters are
+    not laid out: they act on top, as the model's switch says at each step, and what they have their own values of is
+    laid out anew when they are switched. Other changes of the weights are not seen.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = resting(model)
-        self.twins: dict[bool, Model] = {}
+        self.twins: dict[tuple[bool, tuple[str, ...]], Laid] = {}
 
     def serving(self, rows: int, steps: int) -> Model:
         """What answers as the model does, ``rows`` at a time and for that many steps."""
-        several = rows > 1
-        if several not in self.twins:
+        kind = rows > 1, tuple(self.model.switch.adapters) if self.model.switch else ()
+        if kind not in self.twins:
             if steps < WORTH or not _gains(self.model):
                 return self.model
-            self.twins = {several: packed(self.model, rows)}
-        return self.twins[several]
+            self.twins = {kind: Laid(self.model, rows)}
+        return self.twins[kind].serving()
+
+
+class Laid:
+    """A twin laid out for a number of rows, whose products of what adapters exchange follow the switch."""
+
+    def __init__(self, model: Model, rows: int) -> None:
+        self.switch = model.switch
+        parameters = dict(own(model))
+        trained = [n for attached in self._adapters() for n in attached.trains]
+        exchanged = {id(parameters[name]) for name in trained}
+        self.values = self._values()
+        self.twin, products = packed(model, rows, self.values)
+        self.moving = [product for product in products if exchanged & {id(p) for p in product.read()}]
+
+    def serving(self) -> Model:
+        if self.values != (now := self._values()):
+            self.values = now
+            for product in self.moving:
+                product.lay(now)
+        return self.twin
+
+    def _adapters(self) -> list[Any]:
+        return [*self.switch.adapters.values()] if self.switch else []
+
+    def _values(self) -> tuple[str, ...]:
+        """The adapters whose values the model's own parameters have."""
+        switch = self.switch
+        return tuple(name for name in switch.active if switch.adapters[name].trains) if switch else ()
 
 
 def resting(model: Model) -> Model:
@@ -51,27 +82,51 @@ def resting(model: Model) -> Model:
 
 
 def _twin(model: Model) -> Model:
-    """New modules around the same parameters and buffers."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared)
+    """New modules around the same parameters and buffers, and the same switch of adapters."""
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, {**shared, id(model.switch): model.switch})
+
+
+def _linears(model: Model) -> list[Linear]:
+    """The model's own, each once; not those of adapters."""
+    return [part for part in dict.fromkeys(bare(model)) if isinstance(part, Linear)]
 
 
 def _gains(model: Model) -> bool:
-    weights = [module.weight for module in model.modules() if isinstance(module, Linear)]
+    weights = [part.weight for part in _linears(model)]
     fast = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
     return bool(weights) and fast and sum(weight.nbytes for weight in weights) <= LARGEST
 
 
-def packed(model: Model, rows: int) -> Model:
-    """A twin that answers the same from copies of the linear maps; ``model`` is left untouched."""
-    twin = _twin(model)
+def packed(model: Model, rows: int, values: tuple[str, ...] = ()) -> tuple[Model, list[Product]]:
+    """A twin that answers the same from copies of the linear maps, and these; ``model`` is left untouched.
+
+    ``values`` are the adapters whose numbers the model's own parameters have.
+    """
+    twin, products = _twin(model), []
     names = {module: name for name, module in twin.named_modules(remove_duplicate=False) if isinstance(module, Linear)}
-    for group in _groups(twin):
-        product = Product(group, rows)
+    with _alone(twin):
+        groups = _groups(twin)
+    for group in groups:
+        products.append(Product(group, rows, values))
         for place, linear in enumerate(group):
             parent, _, child = names[linear].rpartition(".")
-            setattr(twin.get_submodule(parent), child, Part(product, place))
-    return twin
+            setattr(twin.get_submodule(parent), child, Part(products[-1], place))
+    return twin, products
+
+
+@contextmanager
+def _alone(model: Model) -> Iterator[None]:
+    """No adapter acts for a while."""
+    switch = model.switch
+    active = switch.active if switch else ()
+    if switch:
+        switch.active = ()
+    try:
+        yield
+    finally:
+        if switch:
+            switch.active = active
 
 
 def _groups(model: Model) -> list[list[Linear]]:
@@ -93,8 +148,7 @@ def _groups(model: Model) -> list[list[Linear]]:
         layout = replace(layout, memory=model.read(token, layout))
         with torch.no_grad():
             model(token, layout)
-    linears = [module for module in model.modules() if isinstance(module, Linear)]
-    hooks = [module.register_forward_pre_hook(note) for module in linears]
+    hooks = [module.register_forward_pre_hook(note) for module in _linears(model)]
     with torch.no_grad():
         model(token, layout)
     for hook in hooks:
@@ -105,15 +159,31 @@ def _groups(model: Model) -> list[list[Linear]]:
 class Product:
     """Several maps of one tensor as one: computed when the first is asked, forgotten when the last was."""
 
-    def __init__(self, maps: Sequence[Linear], rows: int) -> None:
-        weight = torch.cat([m.weight for m in maps]) if len(maps) > 1 else maps[0].weight
-        biases = [m.bias if m.bias is not None else m.weight.new_zeros(m.out_features) for m in maps]
-        bias = torch.cat(biases) if any(m.bias is not None for m in maps) else None
-        self.map = _store(weight.detach(), None if bias is None else bias.detach(), rows)
+    def __init__(self, maps: Sequence[Linear], rows: int, values: tuple[str, ...] = ()) -> None:
+        self.maps, self.rows = maps, rows
+        self.laid: dict[tuple[str, ...], Map] = {}
         self.sizes = [m.out_features for m in maps]
         self.given: Tensor | None = None
         self.parts: tuple[Tensor, ...] = ()
         self.asked = 0
+        self.lay(values)
+
+    def read(self) -> list[Tensor]:
+        """The parameters it is made of."""
+        return [parameter for m in self.maps for parameter in m.parameters()]
+
+    def lay(self, values: tuple[str, ...] = ()) -> None:
+        """Takes the numbers that its maps have now, which are those of these adapters: laid out once for each."""
+        if values not in self.laid:
+            self.laid[values] = self._laid()
+        self.map = self.laid[values]
+
+    def _laid(self) -> Map:
+        maps = self.maps
+        weight = torch.cat([m.weight for m in maps]) if len(maps) > 1 else maps[0].weight
+        biases = [m.bias if m.bias is not None else m.weight.new_zeros(m.out_features) for m in maps]
+        bias = torch.cat(biases) if any(m.bias is not None for m in maps) else None
+        return _store(weight.detach(), None if bias is None else bias.detach(), self.rows)
 
     def part(self, x: Tensor, place: int) -> Tensor:
         """x: (…, in) → (…, sizes[place])."""

@@ -51,7 +51,8 @@ class Runner:
         if self.cache_name == NONE:
             self.tokens = tokens
         else:
-            self.cache = self.model.cache(self.cache_name, len(prompts), width + limit - 1, self.dtype, self.device)
+            room = model.extra + width + limit - 1
+            self.cache = model.cache(self.cache_name, len(prompts), room, self.dtype, self.device)
         return self._prefill(tokens, tuple((row, pad, width) for row, pad in enumerate(pads)))
 
     @torch.inference_mode()
@@ -82,7 +83,8 @@ class Runner:
     def _prefill(self, tokens: Tensor, spans: tuple[Span, ...]) -> Tensor:
         """By the model as it is, made for many tokens; in pieces, so that memory does not grow with rows · length."""
         rows, width = tokens.shape
-        size = width if self.cache is None or self.order is not None else max(PREFILL // rows, 1)
+        whole = self.cache is None or self.order is not None or self.model.undivided
+        size = width if whole else max(PREFILL // rows, 1)
         logits = tokens.new_empty(0)
         for a in range(0, width, size):
             piece = slice(a, a + size)

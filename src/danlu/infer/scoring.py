@@ -47,13 +47,15 @@ def log_likelihoods(model: Model, rows: Sequence[Row], *, reach: int | None = No
     model.expect_next()
     if model.begin is not None:
         return answered(resting(model), rows)
+    room = model.reach(reach or model.dims.context)
     for number, row in enumerate(rows):
-        _check(row, number, model.dims, reach or model.dims.context)
+        _check(row, number, model.dims, room)
     model = resting(model)
     wanted: dict[Input, list[int]] = {}
     for number, (context, continuation) in enumerate(rows):
         wanted.setdefault((*context, *continuation[:-1]), []).append(number)
     free = {ids: min(len(rows[number][0]) for number in numbers) - 1 for ids, numbers in wanted.items()}
+    free = dict.fromkeys(free, 0) if model.undivided else free
     scores: dict[int, Score] = {}
     for one in _passes(free, model):
         asked = [(place, number, rows[number]) for place, ids in enumerate(one.inputs) for number in wanted[ids]]
@@ -141,7 +143,7 @@ def _hidden(model: Model, inputs: list[Input], shared: int) -> Tensor:
     tokens = torch.tensor([[*ids[shared:], *[0] * (width - len(ids))] for ids in inputs], device=weight.device)
     if not shared:
         return model.hidden(tokens, Layout.dense(tokens))
-    cache = model.cache("slab", 1, width, weight.dtype, weight.device)
+    cache = model.cache("slab", 1, model.extra + width, weight.dtype, weight.device)
     beginning = torch.tensor([inputs[0][:shared]], device=weight.device)
     model.hidden(beginning, Layout.dense(beginning, cache))
     cache.select([0] * len(inputs))

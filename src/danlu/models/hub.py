@@ -21,15 +21,21 @@ def located(path: str | Path) -> Path:
     if folder.exists() or not HUB_ID.fullmatch(str(path)):
         what = "has no config.json" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
         raise CheckpointError(f"{path}: {what}; give a model directory, a run folder or a hub id like owner/name")
-    return _fetched(str(path))
+    return _fetched(str(path), FILES)
 
 
-def _fetched(name: str) -> Path:
+def configured(path: str | Path) -> Path:
+    """Like ``located`` for who asks only what a model is: of a hub id no weights are fetched."""
+    local = Path(path).exists() or not HUB_ID.fullmatch(str(path))
+    return located(path) if local else _fetched(str(path), ["config.json"])
+
+
+def _fetched(name: str, files: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=FILES))
+        return Path(snapshot_download(name, allow_patterns=files))
     except GatedRepoError:
         raise CheckpointError(
             f"{name}: its owner asks you to accept terms on the hub; do so and set HF_TOKEN"

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from ..core.errors import CheckpointError, ConfigError, DanluError
 from ..core.files import read_json
 from ..nn.model import Model
+from ..nn.storages import Storage
 from .families import FAMILIES, of_type
 from .forms import recipe_from
 from .hub import located
 from .newborn import empty
 from .notes import Notes
 from .published import TOKENS, Settings
+from .quantized import Keeper, held_as, hollow, storage_in
 from .recipe import Architecture
 from .tensors import INDEX, ONE, names_in, natural, opened, tensors_of
-from .weights import Entry, stored
+from .weights import Entry, kept, stored
 
 if TYPE_CHECKING:
     from ..tokenize import Tokenizer
@@ -33,15 +36,20 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "s
 
 
 def load(
-    path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    storage: Storage | None = None,
 ) -> tuple[Model, Tokenizer | None]:
     """The model and tokenizer of a Hugging Face directory, a hub id, or a danlu checkpoint or run.
 
-    ``dtype`` is the stored one unless given. The tokenizer is None where the directory has none.
+    ``dtype`` is the stored one unless given. The tokenizer is None where the directory has none. ``storage`` keeps the
+    linear maps of blocks, quantized one by one as they are read, so that the whole model is never in memory.
     Raises: CheckpointError for what is missing, damaged, unsafe or unknown, naming the file, tensor or setting.
     """
     folder = located(path)
-    model = read_model(folder, dtype=dtype, device=device)
+    model = read_model(folder, dtype=dtype, device=device, storage=storage)
     tokenizer = tokenizer_of(folder)
     if tokenizer and tokenizer.vocab_size > model.dims.vocab:
         logging.getLogger("danlu").warning(
@@ -60,16 +68,23 @@ def tokenizer_of(folder: Path) -> Tokenizer | None:
     return load_tokenizer(folder)
 
 
-def read_model(folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Model:
-    """The model of a local directory, in evaluation mode."""
+def read_model(
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    storage: Storage | None = None,
+) -> Model:
+    """The model of a local directory, in evaluation mode; maps are kept in a storage, or as the directory has them."""
     recipe, notes = read_recipe(folder)
     kind = dtype or stored_dtype(folder)
+    held = held_as(folder, storage)
     try:
-        model = empty(recipe, dtype=kind, device=device)
+        model = hollow(recipe, kind, device) if held or storage else empty(recipe, dtype=kind, device=device)
     except ConfigError as error:
         raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
     model.notes = notes
-    read_into(model, folder)
+    _read(model, folder, Keeper(model, held, storage))
     return model.eval()
 
 
@@ -81,6 +96,8 @@ def read_recipe(folder: Path) -> tuple[Architecture, Notes]:
         raise CheckpointError(f"{where}: names no model_type; restore config.json from its source")
     family = of_type(str(raw["model_type"]), where)
     settings = Settings(raw, where, _held(folder))
+    if storage_in(raw):
+        settings.take("quantization_config", {})
     try:
         recipe = family.published.read(settings)
     except ConfigError as error:
@@ -114,13 +131,13 @@ def _own(folder: Path, recipe: Architecture) -> Architecture:
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
-    """The dtype in which most files keep all, and all keep most: that of the first matrix."""
+    """The dtype in which most files keep all, and all keep most: that of the first matrix that is not quantized."""
     for file in dict.fromkeys(tensors_of(folder).values()):
         with opened(file) as handle:
             for name in names_in(handle):
                 part = handle.get_slice(name)
-                if len(part.get_shape()) == 2:
-                    return DTYPES.get(part.get_dtype(), torch.float32)
+                if len(part.get_shape()) == 2 and part.get_dtype() in DTYPES:
+                    return DTYPES[part.get_dtype()]
     return torch.float32
 
 
@@ -133,18 +150,25 @@ def read_into(model: Model, folder: str | Path) -> None:
     Raises: CheckpointError naming the first tensor that is missing, unexpected or of another shape.
     """
     folder = Path(folder)
+    held = held_as(folder) if kept(model) else None
+    _read(model, folder, Keeper(model, held, None))
+
+
+@torch.no_grad()
+def _read(model: Model, folder: Path, keeper: Keeper) -> None:
     files = tensors_of(folder)
-    parameters = stored(model)
-    found = _found(model, files, folder, parameters)
-    with torch.no_grad():
-        for name, entry in found.items():
-            with opened(files[name]) as handle:  # anew for each: an open file keeps in memory what was read of it
-                _fill(handle, name, entry, parameters, files[name])
+    parameters = {**stored(model), **keeper.shapes()}
+    for name, entry in _found(model, files, folder, parameters, keeper).items():
+        if keeper.beside(name, files):
+            keeper.restore(entry, parameters, name, files)
+            continue
+        with opened(files[name]) as handle:  # anew for each: an open file keeps in memory what was read of it
+            keeper.fill(entry, parameters, _pieces(handle, name, entry, parameters, files[name]))
 
 
 def entries_of(model: Model) -> list[Entry]:
     """The published tensors of this model: the family's table without what this recipe does not have."""
-    parameters = set(stored(model))
+    parameters = {*stored(model), *kept(model)}
     table = FAMILIES[model.recipe.family].published.names(model.recipe)
     entries = [entry for entry in table if parameters.issuperset(entry.ours)]
     named = {name for entry in entries for name in entry.ours}
@@ -152,7 +176,9 @@ def entries_of(model: Model) -> list[Entry]:
     return entries
 
 
-def _found(model: Model, files: dict[str, Path], folder: Path, parameters: dict[str, Any]) -> dict[str, Entry]:
+def _found(
+    model: Model, files: dict[str, Path], folder: Path, parameters: dict[str, Any], keeper: Keeper
+) -> dict[str, Entry]:
     """Which tensor of the files fills which entry."""
     published, entries = FAMILIES[model.recipe.family].published, entries_of(model)
     silent, others = re.compile(f"{SILENT}|{published.beside}"), re.compile(published.others)
@@ -167,7 +193,8 @@ def _found(model: Model, files: dict[str, Path], folder: Path, parameters: dict[
             )
         found[name] = entry
     tied = "head.weight" not in parameters
-    extra = [n for n in files if n not in found and not silent.search(n) and not (tied and n == "lm_head.weight")]
+    taken = {*found, *(beside for name in found for beside in keeper.beside(name, files))}
+    extra = [n for n in files if n not in taken and not silent.search(n) and not (tied and n == "lm_head.weight")]
     if left := sorted(filter(others.search, extra), key=natural):
         logging.getLogger("danlu").warning(
             "%s: the weights hold %r (%d such) for ends that config.json's architectures do not name: left out",
@@ -191,7 +218,8 @@ def _table(entry: Entry) -> bool:
     return entry.ours == ("embed.weight",)
 
 
-def _fill(handle: Any, name: str, entry: Entry, parameters: dict[str, Any], file: Path) -> None:
+def _pieces(handle: Any, name: str, entry: Entry, parameters: dict[str, Any], file: Path) -> Sequence[Tensor]:
+    """Our tensors of a published one."""
     targets = entry.of(parameters)
     expected, shape = entry.shape([target.shape for target in targets]), tuple(handle.get_slice(name).get_shape())
     if shape != expected:
@@ -200,11 +228,9 @@ def _fill(handle: Any, name: str, entry: Entry, parameters: dict[str, Any], file
             f"{_remedy(entry, shape, expected)}"
         )
     try:
-        pieces = entry.unpack(handle.get_tensor(name), [len(target) for target in targets])
+        return entry.unpack(handle.get_tensor(name), [len(target) for target in targets])
     except RuntimeError as error:
         raise DanluError(f"{file}: the tensor {name!r} cannot be read ({error})") from None
-    for target, piece in zip(targets, pieces, strict=True):
-        target.copy_(piece)
 
 
 def _remedy(entry: Entry, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:

@@ -10,6 +10,8 @@ from ..core.errors import ConfigError
 from ..core.spec import Spec, settings_of
 from ..nn.model import Model
 from ..nn.scalings import SCALINGS
+from ..nn.storages import Stored
+from ..nn.storages import replace as replace_map
 from .newborn import empty
 from .recipe import Architecture, Recipe
 
@@ -21,6 +23,9 @@ def repositioned(model: Model, position: Spec | None, *, context: int | None = N
     """
     recipe = moved(model.recipe, position, context)
     twin = empty(recipe, dtype=model.embed.weight.dtype, device=model.embed.weight.device)
+    for name, part in model.named_modules(remove_duplicate=False):
+        if isinstance(part, Stored):
+            replace_map(twin, name, part)
     learned = dict(model.named_parameters())
     with torch.no_grad():
         for name, parameter in twin.named_parameters():

@@ -9,19 +9,41 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..nn.sites import own
+from ..nn.sites import Adapted, Attachment, Site, own
+from ..nn.storages import Stored
 
-Held = TypeVar("Held", bound=Tensor)
+Held = TypeVar("Held")
 
 
 def stored(model: nn.Module) -> dict[str, Tensor]:
-    """All that a checkpoint keeps of a model without its adapters: parameters, tied ones once, and statistics."""
+    """All that a checkpoint keeps of a model without its adapters: parameters, tied ones once, and statistics.
+
+    What ``kept`` answers is not among them.
+    """
+    inside = {id(buffer) for part in kept(model).values() for buffer in part.buffers()}
     found, seen = {}, set()
     for name, tensor in own(model):
-        if id(tensor) not in seen:
+        if id(tensor) not in seen | inside:
             seen.add(id(tensor))
             found[name] = tensor
     return found
+
+
+def kept(model: nn.Module) -> dict[str, Stored]:
+    """The maps whose weights are kept in a storage, by the names of the weights."""
+
+    found: dict[int, tuple[str, Stored]] = {}  # blocks may share their maps
+
+    def walk(module: nn.Module, prefix: str) -> None:
+        for name, child in module.named_children():
+            part = child.origin if isinstance(child, Adapted) else child
+            if isinstance(part, Stored):
+                found.setdefault(id(part), (f"{prefix}{name}.weight", part))
+            elif not isinstance(child, (Attachment, Site)):
+                walk(part, f"{prefix}{name}.")
+
+    walk(model, "")
+    return dict(found.values())
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..core.errors import CheckpointError, ConfigError
-from ..core.files import atomic_folder, write_json
+from ..core.errors import ConfigError
+from ..core.files import new_folder, write_json
 from ..nn.model import Model
+from ..nn.storages import Stored
 from .families import FAMILIES
+from .quantized import described, published
 from .reading import OWN, entries_of
 from .tensors import INDEX, ONE, write_index
-from .weights import Entry, stored
+from .weights import Entry, kept, stored
 
 if TYPE_CHECKING:
     from ..tokenize import Tokenizer
@@ -32,23 +33,14 @@ def save(
     overwrite: bool = False,
     max_bytes: int = SHARD,
 ) -> Path:
-    """Writes a directory that is either whole or not there, in shards of at most ``max_bytes``.
+    """Writes a directory that is either whole or not there, in shards of at most ``max_bytes``; without adapters.
 
     Raises: CheckpointError if the directory holds something already (unless ``overwrite``), ConfigError if the
     model's family cannot express it.
     """
-    path = Path(path)
-    taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
-    if taken and not overwrite:
-        raise CheckpointError(f"{path}: exists already; choose another directory, or say overwrite=True")
-    new, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
-    with atomic_folder(new if taken else path) as draft:
+    with new_folder(path, overwrite=overwrite) as draft:
         write_into(model, tokenizer, draft, max_bytes=max_bytes)
-    if taken:  # the old directory makes room only when the new one is whole
-        os.rename(path, old)
-        os.rename(new, path)
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
-    return path
+    return Path(path)
 
 
 def write_into(model: Model, tokenizer: Tokenizer | None, folder: Path, *, max_bytes: int = SHARD) -> None:
@@ -68,7 +60,7 @@ def config_of(model: Model, tokenizer: Tokenizer | None = None) -> dict[str, Any
     Raises: ConfigError if the tokenizer's special ids are not those that the model itself is built on.
     """
     published = FAMILIES[model.recipe.family].published
-    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    dtype = next(model.parameters()).dtype
     said, tokens = published.write(model.recipe), _tokens(model, tokenizer)
     for key in published.fixed:
         if key in tokens and said[key] != tokens[key]:
@@ -81,7 +73,8 @@ def config_of(model: Model, tokenizer: Tokenizer | None = None) -> dict[str, Any
         "model_type": published.model_type,
         **said,
         **tokens,
-        "torch_dtype": dtype,
+        "torch_dtype": str(dtype).removeprefix("torch."),
+        **described(model, entries_of(model), dtype),
     }
 
 
@@ -107,28 +100,45 @@ def _generation(model: Model, tokenizer: Tokenizer | None) -> dict[str, Any] | N
 
 def write_weights(model: Model, folder: str | Path, *, max_bytes: int = SHARD) -> None:
     """The weights in published names, tied ones once, as one file or as shards with an index."""
-    folder, parameters = Path(folder), stored(model)
-    shards = _shards(entries_of(model), parameters, max_bytes)
+    folder, parameters, maps = Path(folder), stored(model), kept(model)
+    entries = {entry.name: entry for entry in entries_of(model)}
+    sizes = {name: _bytes(entry, parameters, maps) for name, entry in entries.items()}
+    shards = _shards(sizes, max_bytes)
     files: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = ONE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
-        _write({entry.name: entry.pack([t.detach() for t in entry.of(parameters)]) for entry in shard}, folder / name)
-        files |= dict.fromkeys((entry.name for entry in shard), name)
+        tensors: dict[str, Tensor] = {}
+        for entry in map(entries.__getitem__, shard):
+            tensors |= published(entry, maps) or {entry.name: entry.pack(_plain(entry, parameters, maps))}
+        _write(tensors, folder / name)
+        files |= dict.fromkeys(tensors, name)
     if len(shards) > 1:
-        write_index(folder, files, sum(p.numel() * p.element_size() for p in parameters.values()))
+        write_index(folder, files, sum(sizes.values()))
     else:
         (folder / INDEX).unlink(missing_ok=True)
 
 
-def _shards(entries: list[Entry], parameters: dict[str, Tensor], max_bytes: int) -> list[list[Entry]]:
-    shards: list[list[Entry]] = []
+def _plain(entry: Entry, parameters: dict[str, Tensor], maps: dict[str, Stored]) -> list[Tensor]:
+    """Our tensors of an entry; where it is not published as it is kept, the weights themselves."""
+    dtype = next(iter(parameters.values())).dtype
+    weights = {name: maps[name].dense().to(dtype) for name in entry.ours if name in maps}
+    return [tensor.detach() for tensor in entry.of({**parameters, **weights})]
+
+
+def _bytes(entry: Entry, parameters: dict[str, Tensor], maps: dict[str, Stored]) -> int:
+    buffers = [buffer for name in entry.ours if name in maps for buffer in maps[name].buffers()]
+    return sum(tensor.nbytes for tensor in buffers or entry.of(parameters))
+
+
+def _shards(sizes: dict[str, int], max_bytes: int) -> list[list[str]]:
+    """Names of entries, together at most so many bytes where one alone is not more."""
+    shards: list[list[str]] = []
     room = 0
-    for entry in entries:
-        size = sum(part.numel() * part.element_size() for part in entry.of(parameters))
+    for name, size in sizes.items():
         if not shards or size > room:
             shards.append([])
             room = max_bytes
-        shards[-1].append(entry)
+        shards[-1].append(name)
         room -= size
     return shards
 

@@ -57,10 +57,10 @@ class Attends(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor, layout: Layout) -> Tensor: ...
 
-    def answer(self, q: Tensor, keys: Keys, layout: Layout) -> Tensor:
-        """What the kernel makes of queries (B, T, H, D) and keys, projected back: (B, T, M)."""
+    def answer(self, x: Tensor, q: Tensor, keys: Keys, layout: Layout) -> Tensor:
+        """What the kernel makes of queries (B, T, H, D), which come from x, and keys, projected back: (B, T, M)."""
         for adapter in self.kv.acting():
-            keys = adapter(keys)
+            keys = adapter(keys, x, layout)
         ask = Ask(q, keys, layout, self.mask, self.position, self.scale)
         return self.o(attend(ask, self.kernels).flatten(-2))
 
@@ -75,7 +75,7 @@ class Attention(Attends):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         q, k, v = self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x))
         q, k = self.position.rotate(self.q_norm(q), layout), self.position.rotate(self.k_norm(k), layout)
-        return self.answer(q, layout.keys(self.layer, k, v), layout)
+        return self.answer(x, q, layout.keys(self.layer, k, v), layout)
 
 
 class CrossAttention(Attends):
@@ -92,7 +92,7 @@ class CrossAttention(Attends):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         assert layout.memory is not None, "a decoder with cross-attention needs what its encoder read"
         keys = layout.memory.keys(self.layer, self._made)
-        return self.answer(self.q_norm(self.split(self.q(x))), keys, layout.across())
+        return self.answer(x, self.q_norm(self.split(self.q(x))), keys, layout.across())
 
     def _made(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         return self.k_norm(self.split(self.k(memory))), self.split(self.v(memory))

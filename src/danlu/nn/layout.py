@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
@@ -11,14 +11,17 @@ from torch import Tensor
 
 T = TypeVar("T")
 Span = tuple[int, int, int]
+OPEN, SHARED = -1, -2
+"""Documents of keys that every document sees: whatever the mask says, or as if they were its own tokens."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Keys:
     """What the queries of one layer may look at.  k, v: (B, S, K, D); position, segment: (B, S).
 
-    segment 0 is padding, a negative segment is visible to every document (prefixes of adapters); ``order`` as in
-    Layout.
+    segment 0 is padding, -1 is seen by every query (keys of adapters) and -2 by every document as its own (virtual
+    tokens); ``order`` as in Layout. ``open`` is a fact set by the maker: so many first keys of every row are -1.
+    ``lift`` (B, T, open) is added to the scores that queries give these, in all heads.
     """
 
     k: Tensor
@@ -26,6 +29,8 @@ class Keys:
     position: Tensor
     segment: Tensor
     order: Tensor | None = None
+    open: int = 0
+    lift: Tensor | None = None
 
     @property
     def turn(self) -> Tensor:
@@ -88,8 +93,10 @@ class Layout:
     such a sum only when all layers have left theirs (``leave``); ``told`` numbers that are only reported, one a layer.
 
     ``spans`` and ``plain`` are facts set by the maker, never asked of a tensor: ``spans`` lists (row, start, stop) of
-    every document, positions counting from 0 in each; ``plain`` says that every row is one document without padding
-    and that all rows stand at the same positions, in order and without gaps.
+    every document, positions counting from ``first`` in each; ``plain`` says that every row is one document without
+    padding and that all rows stand at the same positions, in order and without gaps. The first ``shared`` tokens of
+    every row are virtual ones that all of its documents see; ``spans`` leaves them out. ``places`` (B, T) is where the
+    call's own tokens stand among virtual ones, if not at the end of rows.
     """
 
     position: Tensor
@@ -97,6 +104,9 @@ class Layout:
     cache: Store | None = None
     spans: tuple[Span, ...] | None = None
     plain: bool = False
+    first: int = 0
+    shared: int = 0
+    places: Tensor | None = None
     token_type: Tensor | None = None
     inner: Tensor | None = None
     memory: Memory | None = None
@@ -138,6 +148,13 @@ class Layout:
         plain = self.plain and self.memory.plain
         return self.once("across", (), lambda: Layout(self.position, self.segment, plain=plain))
 
+    def elsewhere(self, **changes: Any) -> Layout:
+        """The same call with its tokens placed otherwise; what parts leave for the objective is left here, too."""
+        new = replace(self, **changes)
+        for shared in ("aside", "pooled", "told"):
+            object.__setattr__(new, shared, getattr(self, shared))
+        return new
+
     def keys(self, layer: int, k: Tensor, v: Tensor) -> Keys:
         """All keys the queries of this call may look at in ``layer``: k, v themselves, or what the cache answers."""
         new = Keys(k, v, self.position, self.segment, self.order)
@@ -157,10 +174,14 @@ class Layout:
 
         Not for what carries a gradient: a recomputed block would find it made already.
         """
+        if not self.made(key, given):
+            self.memo[key] = (given, make())
+        return self.memo[key][1]
+
+    def made(self, key: object, given: tuple[object, ...]) -> bool:
+        """Whether ``once`` has made it already."""
         held = self.memo.get(key)
-        if held is None or any(a is not b for a, b in zip(held[0], given, strict=True)):
-            held = self.memo[key] = (given, make())
-        return held[1]
+        return held is not None and all(a is b for a, b in zip(held[0], given, strict=True))
 
 
 def documents(position: Tensor, segment: Tensor) -> tuple[Span, ...] | None:

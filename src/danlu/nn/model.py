@@ -16,7 +16,12 @@ from .sites import Switch
 
 
 class Model(nn.Module, ABC):
-    """Tokens to hidden states to logits; ``recompute`` trades time for memory block by block, with equal gradients."""
+    """Tokens to hidden states to logits.
+
+    ``recompute`` trades time for memory block by block, with equal gradients: "keep" keeps all that backward needs,
+    "none" makes norms' outputs and activations' products again, "ops" also whatever is cheap beside attention
+    (``nn.again.keeping_narrow``), "blocks" everything but what goes into a block. False is "none" and True is "blocks".
+    """
 
     reads: ClassVar[type]
     """The class of recipes that it is built from."""
@@ -29,9 +34,14 @@ class Model(nn.Module, ABC):
     head: nn.Module
     """Hidden states (…, M) to logits (…, V); rewards, embeddings and chunked losses call it, or not, by themselves."""
 
-    recompute: bool = False
+    recompute: str | bool = "none"
     switch: Switch | None = None
     """Which adapters act; None: none was ever attached."""
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether blocks are run again in backward, wholly or in part."""
+        return self.recompute in (True, "blocks", "ops")
 
     def adopt(self, recipe: Any) -> None:
         """Is described by this recipe from now on: its tables have grown."""
@@ -44,8 +54,15 @@ class Model(nn.Module, ABC):
 
     @property
     def limit(self) -> int | None:
-        """How many positions it can read, however well; None where there is no table of them."""
+        """How many tokens a row it can read, however well; None where there is no table of positions.
+
+        Positions that adapters take are not among them.
+        """
         return None
+
+    def reach(self, tokens: int) -> int:
+        """So many tokens a row, or as many as it has positions for."""
+        return tokens if self.limit is None else min(tokens, self.limit)
 
     def embedded(self, tokens: Tensor) -> Tensor:
         """The vectors of tokens; raises ShapeError for an id that the table does not have.  (B, T) → (B, T, E)."""
@@ -60,8 +77,13 @@ class Model(nn.Module, ABC):
 
     @property
     def extra(self) -> int:
-        """How many vectors adapters put before every row: positions and room in a cache beyond those of tokens."""
+        """How many vectors adapters put before every row: room in a cache beyond that of tokens."""
         return 0
+
+    @property
+    def undivided(self) -> bool:
+        """Whether an adapter wants to read the prompt of a row in one call."""
+        return False
 
     @property
     def begin(self) -> int | None:

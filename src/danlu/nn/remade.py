@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -15,6 +16,44 @@ _here = threading.local()
 Place = tuple[torch.Size, tuple[int, ...]]
 
 
+class Lodging(ABC):
+    """Somewhere else to keep what backward needs."""
+
+    @abstractmethod
+    def pack(self, tensor: Tensor) -> Any:
+        """What is held in its stead: a ticket, or the tensor itself."""
+
+    @abstractmethod
+    def unpack(self, ticket: Any) -> Tensor: ...
+
+
+class _Nowhere(Lodging):
+    def pack(self, tensor: Tensor) -> Any:
+        return tensor
+
+    def unpack(self, ticket: Any) -> Tensor:
+        return ticket
+
+
+NOWHERE = _Nowhere()
+
+
+@contextmanager
+def lodged(lodging: Lodging) -> Iterator[None]:
+    """Within, what is saved for backward is kept by ``lodging``."""
+    before, _here.lodging = current(), lodging
+    try:
+        with saved_tensors_hooks(lodging.pack, lodging.unpack):
+            yield
+    finally:
+        _here.lodging = before
+
+
+def current() -> Lodging:
+    """Who keeps what is saved here."""
+    return getattr(_here, "lodging", NOWHERE)
+
+
 def remade(tensor: Tensor, make: Callable[..., Tensor], *inputs: Tensor) -> AbstractContextManager[Any]:
     """Whatever is saved for backward within, and is all of ``tensor`` or a view of it, is ``make(*inputs)`` instead.
 
@@ -22,33 +61,34 @@ def remade(tensor: Tensor, make: Callable[..., Tensor], *inputs: Tensor) -> Abst
     recording a gradient.
     The inputs should be tensors that are saved anyway.
     """
-    if not tensor.requires_grad or recomputing():
+    if not tensor.requires_grad or recomputing() or getattr(_here, "keeping", False):
         return nullcontext()
-    held = _Remade(tensor, make, [value.detach() for value in inputs])
+    lodging = current()
+    held = _Remade(tensor, make, [lodging.pack(value.detach()) for value in inputs], lodging)
     return saved_tensors_hooks(held.pack, held.unpack)
 
 
 class _Remade:
     """One tensor that is not kept: how to make it, and how many still wait for it in backward."""
 
-    def __init__(self, tensor: Tensor, make: Callable[..., Tensor], inputs: list[Tensor]) -> None:
+    def __init__(self, tensor: Tensor, make: Callable[..., Tensor], inputs: list[Any], lodging: Lodging) -> None:
         self.storage, self.numel = tensor.untyped_storage()._cdata, tensor.numel()  # the plan has tensors without data
-        self.make, self.inputs, self.dtype = make, inputs, tensor.dtype
+        self.make, self.inputs, self.dtype, self.lodging = make, inputs, tensor.dtype, lodging
         self.waiting = 0
         self.made: Tensor | None = None
 
-    def pack(self, saved: Tensor) -> Tensor | Place:
+    def pack(self, saved: Tensor) -> Any:
         if saved.numel() != self.numel or saved.untyped_storage()._cdata != self.storage:
-            return saved
+            return self.lodging.pack(saved)
         self.waiting += 1
         return saved.shape, saved.stride()
 
-    def unpack(self, kept: Tensor | Place) -> Tensor:
-        if isinstance(kept, Tensor):
-            return kept
+    def unpack(self, kept: Any) -> Tensor:
+        if not isinstance(kept, tuple):
+            return self.lodging.unpack(kept)
         if self.made is None:
             with torch.no_grad():
-                self.made = self.make(*self.inputs).to(self.dtype)
+                self.made = self.make(*map(self.lodging.unpack, self.inputs)).to(self.dtype)
         made = self.made.as_strided(*kept)
         self.waiting -= 1
         if not self.waiting:
@@ -59,6 +99,16 @@ class _Remade:
 def recomputing() -> bool:
     """Whether this is a block that backward runs again."""
     return getattr(_here, "kept", False)
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Within, nothing is remade: faster, and larger."""
+    before, _here.keeping = getattr(_here, "keeping", False), True
+    try:
+        yield
+    finally:
+        _here.keeping = before
 
 
 @contextmanager

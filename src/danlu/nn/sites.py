@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from ..core.errors import ConfigError
 from .layout import Keys, Layout
 from .linear import Map
 
@@ -37,7 +38,11 @@ class Site(nn.ModuleDict):
         self.switches: list[Switch] = []  # the model's, given with the first attachment: listed, not registered
 
     def hang(self, name: str, attachment: Attachment, switch: Switch) -> None:
-        """Adds an attachment, which acts when the switch says so."""
+        """Adds an attachment, which acts when the switch says so; raises ConfigError if it has one of this name."""
+        if name in self:
+            raise ConfigError(
+                f"two parts of the adapter {name!r} want to act at the same place; give one of them other targets"
+            )
         self[name] = attachment
         self.switches = [switch]
 
@@ -113,17 +118,21 @@ class KeySource(Attachment, ABC):
     """Site "kv": keys and values that queries may look at besides those of tokens."""
 
     @abstractmethod
-    def forward(self, keys: Keys) -> Keys: ...
+    def forward(self, keys: Keys, x: Tensor, layout: Layout) -> Keys:
+        """All keys that the queries of this call may look at; x: (B, T, M), what the attention reads."""
 
 
 class Entrance(Attachment, ABC):
     """Site "embed": the vectors of tokens as they enter the model, changed or lengthened.
 
     ``extra`` is how many vectors it puts before each row: what leaves the model has them no more, and the model keeps
-    room for them in its cache and its positions.
+    room for them in its cache. ``shift`` is by how many positions tokens move. One that is ``undivided`` reads a
+    row's prompt in one call.
     """
 
     extra: int = 0
+    shift: int = 0
+    undivided: bool = False
 
     @abstractmethod
     def forward(self, tokens: Tensor, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
@@ -140,3 +149,13 @@ def own(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from own(child.origin, f"{prefix}{name}.")
         elif not isinstance(child, (Attachment, Site)):
             yield from own(child, f"{prefix}{name}.")
+
+
+def bare(module: nn.Module) -> Iterator[nn.Module]:
+    """A module and all within it, without adapters: the same ones in the same order whatever is attached."""
+    if isinstance(module, Adapted):
+        yield from bare(module.origin)
+    elif not isinstance(module, (Attachment, Site)):
+        yield module
+        for child in module.children():
+            yield from bare(child)

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from ..core.errors import ConfigError
 from ..core.registry import Registry
 from .linear import Linear, Map
 from .routers import Router
+from .sites import Adapted, Attachment
 from .wirings import Wiring
 
 
 class Stored(Map, ABC):
-    """A frozen map kept in fewer bits than it computes with."""
+    """A frozen map kept in fewer bits than it computes with.
+
+    What it is kept in are buffers, which ``model.to(dtype)`` moves but never converts; the bias is a parameter and
+    converts as others do.
+    """
+
+    def __init__(self, storage: Storage, shape: tuple[int, int], bias: Tensor | None, axes: tuple[str, str]) -> None:
+        super().__init__()
+        self.storage, self.axes = storage, axes
+        self.out_features, self.in_features = shape
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
 
     @property
     @abstractmethod
@@ -24,13 +37,26 @@ class Stored(Map, ABC):
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """What a published checkpoint keeps for the weight, by the suffix of the tensor's name; "" is the weight."""
+        """What a published checkpoint keeps for the weight, by the end of the tensor's name: "weight" and others."""
+
+    @abstractmethod
+    def rows(self) -> dict[str, Tensor]:
+        """Tensors whose first side is the map's output and which carry it: what maps are joined and cut by.
+
+        Raises: ConfigError if a block of constants spans rows.
+        """
+
+    def take(self, other: Stored) -> None:
+        """Keeps what another map of the same shape keeps, but for its bias."""
+        self._buffers = other._buffers
 
     def linear(self) -> Linear:
         """The same map with full weights, in fp32."""
-        made = Linear(self.out_features, self.in_features, axes=self.axes, bias=self.bias is not None)
-        made.put(self.dense(), self.bias)
-        return made.to(self.dense().device)
+        weight = self.dense().float()
+        with torch.device("meta"):
+            made = Linear(self.out_features, self.in_features, axes=self.axes, bias=self.bias is not None)
+        made.to_empty(device=weight.device).put(weight, self.bias)
+        return made
 
     def put(self, weight: Tensor, bias: Tensor | None) -> None:
         raise ConfigError(
@@ -38,19 +64,36 @@ class Stored(Map, ABC):
             "was not quantized (danlu merge reads it again), or say --dequantize"
         )
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves buffers as ``fn`` does, in the dtype they have."""
+        buffers = {id(buffer) for buffer in self.buffers()}
+
+        def moved(tensor: Tensor) -> Tensor:
+            made = fn(tensor)
+            converted = id(tensor) in buffers and made.dtype != tensor.dtype
+            return tensor.to(made.device) if converted else made
+
+        super()._apply(moved, recurse)
+        return self
+
 
 class Storage(ABC):
-    """A way to keep the weight of a frozen linear map. ``bits`` a parameter, constants included."""
+    """A way to keep the weight of a frozen linear map.
+
+    ``bits`` a parameter, constants included; ``beside`` are the ends of names (see ``Stored.tensors``) by which a
+    published checkpoint shows that it keeps a weight this way, none for a way that other libraries do not know.
+    """
 
     bits: float
+    beside: Collection[str] = ()
 
     @abstractmethod
     def keep(self, weight: Tensor, bias: Tensor | None, axes: tuple[str, str]) -> Stored:
         """A map that answers nearly as ``weight`` (out, in) does. The bias stays as it is."""
 
-    def published(self) -> dict[str, Any] | None:
-        """``quantization_config`` of a config.json; None for a way that other libraries do not know."""
-        return None
+    def published(self, dtype: torch.dtype) -> dict[str, Any]:
+        """``quantization_config`` of a config.json; ``dtype`` is that of the model's other numbers."""
+        return {}
 
     @classmethod
     def of_published(cls, config: dict[str, Any]) -> Self | None:
@@ -61,23 +104,52 @@ class Storage(ABC):
         """The map whose ``tensors()`` these are; raises CheckpointError for what does not fit together."""
         raise NotImplementedError
 
+    def of_rows(self, rows: dict[str, Tensor], bias: Tensor | None, like: Stored) -> Stored:
+        """The map whose ``rows()`` these are, kept as ``like`` is."""
+        raise NotImplementedError
+
 
 STORAGES: Registry[type[Storage]] = Registry("storage", Storage, "danlu.quant")
 
 
 def store(model: nn.Module, storage: Storage) -> None:
-    """Keeps the linear maps of a model's blocks in a storage from now on."""
-    for name, part in maps_of(model).items():
-        parent, _, leaf = name.rpartition(".")
-        kept = storage.keep(part.weight.detach(), None if part.bias is None else part.bias.detach(), part.axes)
-        setattr(model.get_submodule(parent), leaf, kept)
+    """Keeps the linear maps of a model's blocks in a storage from now on; those kept in one already stay.
+
+    Raises: ConfigError if there are none.
+    """
+    made: dict[int, Stored] = {}
+    for name, part in keepable(model).items():
+        if id(part.weight) not in made:  # blocks may share their weights
+            bias = None if part.bias is None else part.bias.detach()
+            made[id(part.weight)] = storage.keep(part.weight.detach(), bias, part.axes)
+        replace(model, name, made[id(part.weight)])
+
+
+def keepable(model: nn.Module) -> dict[str, Linear]:
+    """``maps_of``; raises ConfigError if a model has none, and keeps none in a storage."""
+    found = maps_of(model)
+    if not found and not any(isinstance(part, Stored) for part in model.modules()):
+        raise ConfigError("storage: this model has no blocks whose linear maps could be kept; strike storage")
+    return found
+
+
+def replace(model: nn.Module, name: str, part: Map) -> None:
+    """Puts a map in the place of another, without the adapters of which it is named; they stay."""
+    parent, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(parent)
+    if isinstance(adapted := getattr(owner, leaf), Adapted):
+        owner, leaf = adapted, "origin"
+    setattr(owner, leaf, part)
 
 
 def maps_of(model: nn.Module) -> dict[str, Linear]:
-    """The linear maps that a storage may keep, by name: those of blocks, but for routers. Heads and tables stay."""
+    """The linear maps that a storage may keep, by name: those of blocks, but for routers and adapters.
+
+    Heads and tables stay.
+    """
     found: dict[str, Linear] = {}
     for place, block in model.named_modules():
         if isinstance(block, Wiring):
             found |= {f"{place}.{name}": part for name, part in block.named_modules() if isinstance(part, Linear)}
-    routers = {id(part) for module in model.modules() if isinstance(module, Router) for part in module.modules()}
-    return {name: part for name, part in found.items() if id(part) not in routers}
+    others = {id(p) for m in model.modules() if isinstance(m, (Router, Attachment)) for p in m.modules()}
+    return {name: part for name, part in found.items() if id(part) not in others}

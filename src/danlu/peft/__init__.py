@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from torch import nn
 
 from ..core.registry import Registry
+from ..core.spec import Spec
 from ..nn.model import Model
 
 
@@ -37,6 +38,10 @@ class Adapter(ABC):
     """Whether training moves weights of the model itself, so that a checkpoint must hold them too."""
     merges: ClassVar[bool] = False
     """Whether a model without it can answer the same."""
+    exact_start: ClassVar[bool] = True
+    """Whether a model answers bit for bit as before when it is attached."""
+    example: ClassVar[dict[str, Any]] = {}
+    """Settings that make it do all that it can in a training of five steps: what the battery of tests sets."""
 
     @abstractmethod
     def place(self, model: Model, name: str) -> None:
@@ -44,6 +49,19 @@ class Adapter(ABC):
 
         New parameters are drawn from torch's global generator. Raises: ConfigError if it finds no place.
         """
+
+    def spelled(self, encode: Callable[[str], Sequence[int]]) -> None:  # noqa: B027  (most have no texts)
+        """Takes the token ids of texts among its settings, before it is placed; most have none."""
+
+    def check(self, base: str) -> None:  # noqa: B027  (most have nothing to check)
+        """Raises CheckpointError if it was made of parts that belong to another base than the one of this fingerprint.
+
+        An empty one says that nobody took it.
+        """
+
+    def settled(self, spec: Spec) -> Spec:
+        """What is written down of it once it has its place: the spec it was built from, unless that names files."""
+        return spec
 
     def tending(self, model: Model, name: str, steps: int) -> Tending:
         """What it does in a training of so many steps."""

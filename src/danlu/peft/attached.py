@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import CheckpointError, ConfigError, unknown
+from ..core.errors import CheckpointError, ConfigError, DanluError, unknown
 from ..core.spec import Spec
 from ..nn.model import Model
 from ..nn.sites import Site, Switch, own
@@ -40,35 +41,57 @@ class Attached:
 
 def attach(
     model: Model, spec: Spec, name: str = "default", *, also: Sequence[str] = (), base: Base | None = None,
-    keep: bool = True,
+    keep: bool = True, encode: Callable[[str], Sequence[int]] | None = None,
 ) -> Attached:  # fmt: skip
     """Freezes the model and hangs an adapter on it, which alone acts and trains from now on; others stay, and rest.
 
     ``also`` names parameters of the model that train beside it: names or their beginnings, ``embed``, ``blocks.3``.
     Without ``keep`` the base's values of parameters that train are not kept, so it cannot be switched off.
-    Raises: ConfigError if the name is taken, or the adapter finds no place.
+    ``encode`` is the tokenizer's, for adapters that begin from a text.
+    Raises: ConfigError if the name is taken, or the adapter finds no place; the model is then as it was.
     """
     switch = switch_of(model)
     if not re.fullmatch(r"\w[\w-]*", name):
         raise ConfigError(f"an adapter's name has letters, digits, - and _, found {name!r}")
+    if name in dir(Site()):
+        raise ConfigError(f"an adapter cannot be named {name!r}, as the sites it hangs at have a word for themselves")
     if name in switch.adapters:
         raise ConfigError(f"an adapter named {name!r} is attached already; give this one another name")
     adapter: Adapter = spec.build(ADAPTERS, where="adapter")
+    if encode is not None:
+        adapter.spelled(encode)
+    acted, trained = switch.active, [p for p in model.parameters() if p.requires_grad]
     activate(model)
     model.requires_grad_(False)
-    adapter.place(model, name)
-    _unfreeze(model, also)
-    trains = [n for n, p in own(model) if p.requires_grad]
-    switch.adapters[name] = attached = Attached(adapter, spec, base, trains)
+    try:
+        adapter.place(model, name)
+        _unfreeze(model, also)
+        adapter.check(base.fingerprint if base else "")
+    except DanluError:
+        _withdraw(model, name, acted, trained)
+        raise
+    model.train(model.training)  # new parts, too
+    mine = _trained(model)
+    switch.adapters[name] = attached = Attached(adapter, adapter.settled(spec), base, list(mine))
     switch.active = (name,)
-    switch.base = {n: p.detach().clone() for n, p in own(model) if p.requires_grad} if keep else {}
+    switch.base = {n: p.detach().clone() for n, p in mine.items()} if keep else {}
     return attached
+
+
+def detach(model: Model, name: str) -> None:
+    """Takes an adapter off a model; raises ConfigError if it has none of that name."""
+    switch = switch_of(model)
+    if name not in switch.adapters:
+        raise unknown("adapter", name, list(switch.adapters))
+    activate(model, *(one for one in switch.active if one != name))
+    _unhang(model, name)
+    del switch.adapters[name]
 
 
 def activate(model: Model, *names: str) -> None:
     """These adapters act from now on, in this order, and no others; without names the base answers alone.
 
-    Nothing is read and nothing copied but parameters of the model itself that an adapter has its own values of.
+    Nothing is read and nothing copied: parameters that an adapter has its own values of take the memory of those.
     Raises: ConfigError for an unknown name, or two adapters that want the same parameter.
     """
     switch = switch_of(model)
@@ -84,21 +107,33 @@ def activate(model: Model, *names: str) -> None:
     switch.active = names
 
 
+@contextmanager
+def acting_as(model: Model, *names: str) -> Iterator[None]:
+    """These adapters act for a while, and then those that did before."""
+    before = switch_of(model).active
+    activate(model, *names)
+    try:
+        yield
+    finally:
+        activate(model, *before)
+
+
 @torch.no_grad()
 def _exchange(model: Model, switch: Switch, names: tuple[str, ...]) -> None:
-    """Gives back the base's values and takes those of the adapters to come."""
+    """Gives back the base's values and takes those of the adapters to come: the same parameters, other memory."""
     parameters = dict(own(model))
     if any(n not in switch.base for name in switch.active for n in switch.adapters[name].trains):
         raise ConfigError("the base's values of what this adapter trains were not kept; load the base again")
     for attached in (switch.adapters[name] for name in switch.active):
-        attached.held = {n: parameters[n].detach().clone() for n in attached.trains}
+        attached.held = {n: parameters[n].data for n in attached.trains}
     for n, value in switch.base.items():
-        parameters[n].copy_(value)
+        parameters[n].data = value.to(parameters[n])
     switch.base = {}
     for attached in (switch.adapters[name] for name in names):
         for n, value in attached.held.items():
-            switch.base[n] = parameters[n].detach().clone()
-            parameters[n].copy_(value)
+            switch.base[n] = parameters[n].data
+            parameters[n].data = value.to(parameters[n])
+        attached.held = {}
 
 
 def state_of(model: Model, name: str) -> dict[str, Tensor]:
@@ -145,6 +180,27 @@ def switch_of(model: Model) -> Switch:
     if model.switch is None:
         model.switch = Switch()
     return model.switch
+
+
+def _trained(model: Model) -> dict[str, Tensor]:
+    """What of the model itself trains: tied parameters once, under the first of their names."""
+    first = {id(p): n for n, p in reversed([*own(model)]) if p.requires_grad}
+    return {n: p for n, p in own(model) if first.get(id(p)) == n}
+
+
+def _unhang(model: Model, name: str) -> None:
+    for _, site in sites_of(model):
+        if name in site:
+            del site[name]
+
+
+def _withdraw(model: Model, name: str, acted: tuple[str, ...], trained: Sequence[nn.Parameter]) -> None:
+    """Takes away what an adapter hung that was refused halfway; what acted and trained before does so again."""
+    _unhang(model, name)
+    model.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    activate(model, *acted)
 
 
 def _unfreeze(model: Model, patterns: Sequence[str]) -> None:

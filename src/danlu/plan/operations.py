@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..core.errors import ConfigError
+
 SECONDS_A_DAY = 86_400
 
 
@@ -22,10 +24,12 @@ class Operations:
     def forward(self) -> int:
         return self.linear + self.scores + self.head
 
-    def training(self, *, recompute: bool = False) -> int:
-        """Forward, and gradients for the input and the weight of each product: 3 ×; recomputed blocks: 4 ×."""
-        blocks = self.linear + self.scores
-        return (4 if recompute else 3) * blocks + 3 * self.head
+    def training(self, *, recompute: bool = False, frozen: bool = False) -> int:
+        """Forward, and gradients for the input and the weight of each product: 3 ×; recomputed blocks: 4 ×.
+
+        Frozen weights need no gradient of their own, which saves a third of the products but none of the scores.
+        """
+        return (3 + recompute - frozen) * self.linear + (3 + recompute) * self.scores + (3 - frozen) * self.head
 
     def times(self, rows: float) -> Operations:
         return Operations(*(round(rows * part) for part in (self.linear, self.scores, self.head)))
@@ -68,13 +72,44 @@ def training_flops(params: float, tokens: float, *, factor: float = 6) -> float:
     return factor * params * tokens
 
 
+def training_flops_a_token(
+    params: float, *, layers: int, width: int, length: int, causal: bool = False, factor: float = 6
+) -> float:
+    """6·N + 12·L·d·s: the rule and the scores of attention, d = heads · head; a causal kernel does half of the latter.
+
+    Source: Chowdhery et al. 2022, arXiv:2204.02311, appendix B; DeepSeek-AI 2025, arXiv:2505.09343, table 2 (causal).
+    Truth:  tests/truth/test_plan_cases.py (MPT's utilizations; Llama-3.1-405B's 2,448 GFLOP).
+    """
+    return factor * (params + 2 * layers * width * length / (1 + causal))
+
+
+def gpt_iteration_flops(
+    *, layers: int, model: int, vocab: int, length: int, rows: int, recompute: bool = True
+) -> float:
+    """Of one step of a GPT with ffn = 4 · model: 96·B·s·l·h²·(1 + s/(6·h) + V/(16·l·h)), or 72·B·s·l·h²·(1 + s/(6·h) +
+    V/(12·l·h)) without recomputation.
+
+    Source: Narayanan et al. 2021, arXiv:2104.04473, eq. 3; Korthikanti et al. 2022, arXiv:2205.05198, eq. 7.
+    Truth:  tests/truth/test_plan_cases.py (530B: 56 % of the peak; 145B and 1T in seconds).
+    """
+    share, last = (96, 16) if recompute else (72, 12)
+    inner = 1 + length / (6 * model) + vocab / (last * layers * model)
+    return share * rows * length * layers * model**2 * inner
+
+
 def pf_days(flops: float) -> float:
     """Days at 10^15 FLOP/s."""
     return flops / 1e15 / SECONDS_A_DAY
 
 
 def device_hours(flops: float, *, rate: float, share: float) -> float:
-    """Hours of one device with a peak of ``rate`` FLOP/s of which ``share`` (MFU) is reached."""
+    """Hours of one device with a peak of ``rate`` FLOP/s of which ``share`` (MFU) is reached.
+
+    Source: the definition of MFU, Chowdhery et al. 2022, arXiv:2204.02311, appendix B.
+    Truth:  tests/truth/test_plan_cases.py (hours of LLaMA, BLOOM, Pythia, SmolLM3, DeepSeek-V3).
+    """
+    if not 0 < share <= 1 or rate <= 0:
+        raise ConfigError(f"hours: rate must be above 0 and share in (0, 1], found {rate} and {share}")
     return flops / (rate * share) / 3600
 
 

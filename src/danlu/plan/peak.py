@@ -55,10 +55,11 @@ def measuring() -> Iterator[Peak]:
 
 
 @contextmanager
-def allocating() -> Iterator[Peak]:
+def allocating(after: str = "") -> Iterator[Peak]:
     """The highest sum of tensors that torch's CPU allocator held at once; exact, and slow: torch's profiler watches.
 
-    Tensors made before the block are not counted. For tests and docs/planner-accuracy, not for runs.
+    Tensors made before the block are not counted; of those made within, the highest sum from the first event called
+    ``after`` on. For tests and docs/planner-accuracy, not for runs.
     Truth: tests/truth/test_plan_peak.py (known tensors, freed and kept).
     """
     from torch.profiler import ProfilerActivity, profile
@@ -67,12 +68,14 @@ def allocating() -> Iterator[Peak]:
     peak = Peak(kind="torch allocator")
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
         yield peak
-    now = 0
+    now, counts = 0, not after
     results = watch.profiler.kineto_results  # type: ignore[union-attr]
-    events = [e for e in results.events() if e.name() == "[memory]"]  # type: ignore[union-attr]
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        now += event.nbytes()  # type: ignore[attr-defined]  (torch's stub lacks it)
-        peak.bytes_ = max(peak.bytes_, now)
+    for event in sorted(results.events(), key=lambda e: e.start_ns()):  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            now += event.nbytes()  # type: ignore[attr-defined]  (torch's stub lacks it)
+        elif event.name() == after:
+            counts = True
+        peak.bytes_ = max(peak.bytes_, now) if counts else 0
     peak.left = now
 
 

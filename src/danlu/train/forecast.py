@@ -1,12 +1,10 @@
-"""What a recipe will cost, before it runs: fills the planner's calculators from it."""
+"""What a recipe will cost, before it runs: its step is rehearsed on tensors without memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from .. import models
 from ..core import config
@@ -14,13 +12,22 @@ from ..models import Architecture
 from ..models.hub import located
 from ..plan import Memory, Plan, Work
 from ..plan.devices import device, unmeasured
+from ..plan.ranks import Ranks
 from ..tokenize import load_tokenizer
-from .optims import OPTIMS, Optim
+from .continued import continued
 from .pieces import rows_a_batch, rows_at_once
 from .recipe import Recipe
+from .traced import memory_of
+
+__all__ = ["architecture_of", "fitting", "forecast", "memory_of", "plan", "work_of"]
+DOCUMENT = 256  # tokens of one document among those packed into a row, until the data is known
+NAMED = ("steps", "epochs", "tokens", "micro", "precision", "recompute", "ramp", "chunk", "device", "threads")
 
 
-def forecast(recipe: Recipe, *, title: str = "the recipe", on: str | None = None, limit: float | None = None) -> Plan:
+def forecast(
+    recipe: Recipe, *, title: str = "the recipe", on: str | None = None, limit: float | None = None,
+    ranks: Ranks | None = None, price: float = 0,
+) -> Plan:  # fmt: skip
     """The plan of a recipe on this machine, or ``on`` a named device, with at most ``limit`` bytes of memory.
 
     No weights are read and no data is prepared; the tokenizer is read for its size. ``Plan.check`` refuses what does
@@ -28,33 +35,44 @@ def forecast(recipe: Recipe, *, title: str = "the recipe", on: str | None = None
 
     Raises: ConfigError, CheckpointError, as training with the same recipe would.
     """
+    recipe, _ = continued(recipe)
     notes = []
     if recipe.train.steps is None:
         notes.append("the recipe counts epochs: its steps are known once the data is built")
-    if recipe.data.loss_on != "all" and recipe.data.pack.rows == "packed":
-        notes.append("logits are counted for all tokens; only those the loss counts will be computed")
+    if recipe.data.pack.rows == "packed":
+        notes.append(f"rows are counted as documents of {DOCUMENT} tokens; the data may have others")
+        if recipe.data.loss_on != "all":
+            notes.append("logits are counted for all tokens; only those the loss counts will be computed")
+    where = device(on, precision=recipe.train.precision.use)
+    work = work_of(recipe, architecture_of(recipe))
     return Plan(
         title=title,
-        work=work_of(recipe, architecture_of(recipe)),
-        device=device(on, precision=recipe.train.precision.use),
+        work=replace(work, device=recipe.train.device or where.place),
+        device=where,
+        memory_of=memory_of,
         steps=recipe.train.steps,
         limit=limit,
+        ranks=ranks or Ranks(),
+        price=price,
         notes=tuple(notes),
     )
 
 
 def plan(
-    recipe: Recipe | str | Path, overrides: Sequence[str] = (), *, on: str | None = None, limit: float | None = None
-) -> Plan:
+    recipe: Recipe | str | Path, overrides: Sequence[str] = (), *, on: str | None = None, limit: float | None = None,
+    ranks: Ranks | None = None, price: float = 0,
+) -> Plan:  # fmt: skip
     """``danlu.plan(recipe)``: the forecast of a recipe, or of the file that holds one; ``table()`` is its page."""
     if isinstance(recipe, Recipe):
-        return forecast(recipe, on=on, limit=limit)
-    return forecast(config.load(Recipe, recipe, overrides), title=str(recipe), on=on, limit=limit)
+        return forecast(recipe, on=on, limit=limit, ranks=ranks, price=price)
+    read = config.load(Recipe, recipe, overrides)
+    return forecast(read, title=str(recipe), on=on, limit=limit, ranks=ranks, price=price)
 
 
 def fitting(recipe: Recipe, architecture: Architecture) -> Memory:
     """The bytes of a run about to start; raises ConfigError with the change that makes it fit if it does not."""
-    return Plan(title="this run", work=work_of(recipe, architecture), device=unmeasured()).check().memory
+    work = work_of(recipe, architecture)
+    return Plan(title="this run", work=work, device=unmeasured(), memory_of=memory_of).check().memory
 
 
 def architecture_of(recipe: Recipe) -> Architecture:
@@ -70,26 +88,23 @@ def architecture_of(recipe: Recipe) -> Architecture:
 
 def work_of(recipe: Recipe, architecture: Architecture) -> Work:
     """One step of the recipe, at the largest factor of its ramp."""
-    settings, rows = recipe.train, rows_at_once(recipe)
+    settings, rows, length = recipe.train, rows_at_once(recipe), recipe.data.pack.length
     batches = max((factor for _, factor in settings.ramp), default=1)
+    options = {key: value for key, value in config.write(settings).items() if key not in NAMED}
     return Work(
         recipe=architecture,
         rows=rows,
-        length=recipe.data.pack.length,
+        length=length,
         micros=batches * -(-rows_a_batch(recipe) // rows),
-        precision=settings.precision.use,
-        recompute=settings.recompute == "blocks",
+        precision=settings.precision,
+        recompute=settings.recompute,
         chunk=settings.chunk,
-        optimizer_bytes=state_bytes(recipe.optim.build(OPTIMS, where="optim")),
-        documents=recipe.data.pack.rows == "packed",
+        optim=recipe.optim,
+        objective=recipe.objective,
+        adapter=recipe.adapter,
+        also_train=tuple(recipe.also_train),
+        storage=recipe.storage,
+        documents=-(-length // DOCUMENT) if recipe.data.pack.rows == "packed" else 1,
+        device=settings.device or "cpu",
+        options=options,
     )
-
-
-def state_bytes(optim: Optim) -> float:
-    """Bytes of state a parameter, seen on a small matrix after one step; single numbers a tensor do not count."""
-    parameter = nn.Parameter(torch.zeros(64, 64))
-    parameter.grad = torch.zeros_like(parameter)
-    optimizer = optim.over([("matrix", parameter)])
-    optimizer.step()
-    state = optimizer.state[parameter].values()
-    return sum(v.nbytes for v in state if isinstance(v, torch.Tensor) and v.numel() > 1) / parameter.numel()

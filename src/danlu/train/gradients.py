@@ -12,7 +12,19 @@ TINY = 1e-6
 
 def norm(gradients: Sequence[Tensor]) -> Tensor:
     """The 2-norm of all of them as one vector."""
+    if any(gradient.dtype is not torch.float32 for gradient in gradients):
+        return joined([length(gradient) for gradient in gradients])
     return torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+
+
+def length(gradient: Tensor) -> Tensor:
+    """The 2-norm of one, in float32 at least."""
+    return torch.linalg.vector_norm(gradient, dtype=torch.promote_types(gradient.dtype, torch.float32))
+
+
+def joined(norms: Sequence[Tensor]) -> Tensor:
+    """The 2-norm of all of several, of which these are the 2-norms."""
+    return torch.linalg.vector_norm(torch.stack(list(norms))) if norms else torch.zeros(())
 
 
 def settle(gradients: Sequence[Tensor], divisor: float, norm: float, clip: float | None) -> None:

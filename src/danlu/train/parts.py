@@ -2,47 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import torch
+from torch import nn
 
 from .. import data, models
 from ..assembly.folder import base_at
 from ..core.errors import ConfigError, ShapeError
 from ..core.files import MANIFEST, verify
+from ..core.ports import Stream
 from ..core.rng import derive
 from ..data import Prepared
 from ..models.hub import located
 from ..nn.model import Model
-from ..nn.storages import STORAGES, store
+from ..nn.storages import STORAGES, Storage, Stored, store
 from ..objectives import OBJECTIVES, Objective
 from ..objectives.vocabulary import Vocabulary
 from ..peft import Tending
-from ..peft.attached import attach
+from ..peft.attached import Base, attach
 from ..tokenize import Tokenizer, load_tokenizer
 from .hooks import HOOKS, Hook
 from .optims import OPTIMS
 from .pieces import rows_a_batch, rows_at_once
-from .precisions import PRECISIONS
+from .precisions import PRECISIONS, Precision
 from .recipe import Recipe
 from .schedules import SCHEDULES
 from .trainer import Trainer
 
 
 def origin(recipe: Recipe) -> tuple[Model, Tokenizer]:
-    """The model to train, with fp32 weights, and its tokenizer; raises CheckpointError if the base is damaged."""
-    model, tokenizer = _begun(recipe)
-    if recipe.storage:
-        store(model, recipe.storage.build(STORAGES, where="storage"))
-    if recipe.adapter:
-        base = base_at(recipe.base) if recipe.base else None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(recipe.seed, "adapter"))
-            attach(model, recipe.adapter, also=recipe.also_train, base=base, keep=False)
+    """The model to train, its weights in the dtype of the precision, and its tokenizer.
+
+    Weights that train beside or in an adapter are fp32. Raises CheckpointError if the base is damaged.
+    """
+    kept = precision_of(recipe).weights
+    storage = recipe.storage.build(STORAGES, where="storage") if recipe.storage else None
+    model, tokenizer = _begun(recipe, kept, storage)
+    if storage:
+        store(model, storage)
+    if not recipe.adapter and any(isinstance(part, Stored) for part in model.modules()):
+        raise ConfigError(
+            f"base: {recipe.base} keeps its weights quantized, which cannot be trained; name an adapter, or take the "
+            "directory that was not quantized"
+        )
+    adapt(recipe, model, base_at(recipe.base) if recipe.adapter and recipe.base else None, tokenizer)
     return model, tokenizer
 
 
-def _begun(recipe: Recipe) -> tuple[Model, Tokenizer]:
+def adapt(recipe: Recipe, model: Model, base: Base | None = None, tokenizer: Tokenizer | None = None) -> None:
+    """Attaches the adapter of a recipe, if it names one; what trains then is fp32, whatever the base is kept in.
+
+    Without a tokenizer, where numbers do not matter, every text is one token.
+    """
+    if recipe.adapter:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(recipe.seed, "adapter"))
+            encode = tokenizer.encode if tokenizer else lambda text: [0]
+            attach(model, recipe.adapter, also=recipe.also_train, base=base, keep=False, encode=encode)
+        keep_in(torch.float32, [parameter for parameter in model.parameters() if parameter.requires_grad])
+
+
+def precision_of(recipe: Recipe) -> Precision:
+    return recipe.train.precision.build(PRECISIONS, where="train.precision")
+
+
+def keep_in(dtype: torch.dtype, parameters: Iterable[nn.Parameter]) -> None:
+    """Rounds or widens these where they are; buffers, such as tables of positions, stay as they are."""
+    for parameter in parameters:
+        if parameter.dtype is not dtype:
+            parameter.data = parameter.data.to(dtype)
+
+
+def _begun(recipe: Recipe, kept: torch.dtype, storage: Storage | None) -> tuple[Model, Tokenizer]:
     if recipe.base is not None:
-        model, tokenizer = _continued(recipe.base, recipe.tokenizer)
+        model, tokenizer = _continued(recipe.base, recipe.tokenizer, kept, storage)
         if recipe.position or recipe.context:
             model = models.repositioned(model, recipe.position, context=recipe.context)
         return model, tokenizer
@@ -50,13 +85,15 @@ def _begun(recipe: Recipe) -> tuple[Model, Tokenizer]:
     assert recipe.tokenizer is not None
     tokenizer = load_tokenizer(recipe.tokenizer)
     birth = derive(recipe.seed, "birth")
-    return models.build(recipe.architecture, vocab=tokenizer.vocab_size, seed=birth), tokenizer
+    model = models.build(recipe.architecture, vocab=tokenizer.vocab_size, seed=birth)
+    keep_in(kept, model.parameters())
+    return model, tokenizer
 
 
-def _continued(base: str, tokenizer: str | None) -> tuple[Model, Tokenizer]:
+def _continued(base: str, tokenizer: str | None, kept: torch.dtype, storage: Storage | None) -> tuple[Model, Tokenizer]:
     if ((folder := located(base)) / MANIFEST).is_file():
         verify(folder)
-    model, own = models.load(folder, dtype=torch.float32)
+    model, own = models.load(folder, dtype=kept, storage=storage)
     chosen = load_tokenizer(tokenizer) if tokenizer else own
     if chosen is None:
         raise ConfigError(f"base: {base} holds no tokenizer; name one with tokenizer: PATH")
@@ -77,6 +114,11 @@ def check(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> None:
             f"data.pack.length is {recipe.data.pack.length}, but the model's context is {model.dims.context} tokens; "
             "lower the one or raise the other"
         )
+    if model.limit is not None and recipe.data.pack.length > model.limit:
+        raise ShapeError(
+            f"data.pack.length is {recipe.data.pack.length}, but beside its virtual tokens the model has positions for "
+            f"{model.limit} tokens; lower data.pack.length or the length of the adapter"
+        )
 
 
 def goal(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> Objective:
@@ -86,22 +128,36 @@ def goal(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> Objective:
     return objective
 
 
-def build(recipe: Recipe, model: Model, objective: Objective, prepared: Prepared, steps: int) -> Trainer:
-    """The trainer of a recipe, its parts built by name."""
-    settings, length = recipe.train, recipe.data.pack.length
-    model.recompute = settings.recompute == "blocks"
+def build(
+    recipe: Recipe, model: Model, objective: Objective, prepared: Prepared, steps: int, folder: Path | None = None
+) -> Trainer:
+    """The trainer of a recipe over its data, its parts built by name."""
+    rows, length = rows_a_batch(recipe), recipe.data.pack.length
+    stream = data.stream(prepared.train, rows=rows, length=length, seed=derive(recipe.seed, "stream"))
+    return over(recipe, model, objective, stream, steps, folder)
+
+
+def over(
+    recipe: Recipe, model: Model, objective: Objective, stream: Stream, steps: int, folder: Path | None = None
+) -> Trainer:
+    """The trainer of a recipe over any stream of batches; what a CPU offloads lies in ``folder``."""
+    settings = recipe.train
+    model.recompute = settings.recompute
     return Trainer(
         model,
         objective,
-        data.stream(prepared.train, rows=rows_a_batch(recipe), length=length, seed=derive(recipe.seed, "stream")),
+        stream,
         recipe.optim.build(OPTIMS, where="optim"),
         schedule=recipe.schedule.build(SCHEDULES, steps, where="schedule"),
-        precision=settings.precision.build(PRECISIONS, where="train.precision"),
+        precision=precision_of(recipe),
         micro=rows_at_once(recipe),
         clip=settings.clip,
         ramp=settings.ramp,
         device=settings.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         tending=tending(model, steps),
+        fused_step=settings.fused_step,
+        offload=settings.offload,
+        folder=folder,
     )
 
 

@@ -16,6 +16,10 @@ class TrainRecipe:
 
     ``epochs`` or ``steps`` ends the run; ``ramp`` lists [step, factor] pairs: from that step on a step takes
     ``factor`` × ``tokens``. ``chunk`` is how many tokens' logits exist at once.
+
+    What trades time for memory: ``recompute`` makes again in backward nothing (keep), what is nearly free (none), what
+    is cheap beside attention (ops), or whole blocks; ``offload`` lets activations, the optimizer's states or frozen
+    parameters rest at the host; ``fused_step`` moves each weight within backward, so that no gradient is kept.
     """
 
     steps: int | None = None
@@ -24,7 +28,9 @@ class TrainRecipe:
     micro: int = 4096
     clip: float | None = 1.0
     precision: Spec = field(default_factory=lambda: Spec("fp32"))
-    recompute: Literal["none", "blocks"] = "none"
+    recompute: Literal["keep", "none", "ops", "blocks"] = "none"
+    offload: list[Literal["activations", "optimizer", "parameters"]] = field(default_factory=list)
+    fused_step: bool = False
     ramp: list[tuple[int, int]] = field(default_factory=list)
     chunk: int = 1024
     threads: int | None = None
@@ -38,6 +44,11 @@ class TrainRecipe:
                 raise ConfigError(f"train.{name} must be above 0, found {value}")
         if any(start < 0 or factor < 1 for start, factor in self.ramp):
             raise ConfigError(f"train.ramp lists [step, factor] with factor at least 1, found {self.ramp}")
+        if self.fused_step and (self.clip is not None or self.micro < self.tokens or self.ramp):
+            raise ConfigError(
+                "train.fused_step moves weights before all gradients are there: set train.clip: null and train.micro "
+                "to train.tokens, and strike ramp"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from ..tokenize import Tokenizer
 from . import held_out, state
 from .blame import blame
 from .checkpoint import Checkpoints
+from .continued import continued, restore
 from .curves import draw
 from .folder import Folder
 from .forecast import fitting
@@ -79,15 +80,18 @@ class _Work:
     """Everything a run holds while it runs."""
 
     def __init__(self, recipe: Recipe, folder: Folder) -> None:
+        recipe, adapter = continued(recipe)
         self.recipe, self.folder = recipe, folder
         self.hooks = hooks(recipe)
         model, self.tokenizer = origin(recipe)
+        restore(model, adapter)
         check(recipe, model, self.tokenizer)
         objective = goal(recipe, model, self.tokenizer)
-        self.planned = fitting(recipe, model.recipe)
+        with torch.random.fork_rng(devices=[]):  # a plan that is remembered draws nothing, and the run must not know
+            self.planned = fitting(recipe, model.recipe)
         self.data = data.build(recipe.data, self.tokenizer, seed=recipe.seed, quiet=folder.quiet)
         self.steps = steps_of(recipe, self.data.train)
-        self.trainer = build(recipe, model, objective, self.data, self.steps)
+        self.trainer = build(recipe, model, objective, self.data, self.steps, folder.path)
         keep = next((hook.keep for hook in self.hooks if hook.keep), None)
         text = config.dump(recipe)
         self.checkpoints = Checkpoints(folder.checkpoints, self.tokenizer, text, keep=keep, note=folder.note)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from ..core.errors import CheckpointError
+from ..nn.storages import Stored
 from .trainer import Trainer
 
 Names = dict[int, str]
@@ -19,30 +19,44 @@ Names = dict[int, str]
 def optimizer_tensors(trainer: Trainer) -> dict[str, Tensor]:
     """The optimizer's state as ``parameter:key`` → tensor."""
     names = _names(trainer)
-    state = trainer.optimizer.state
     return {
-        f"{names[id(p)]}:{key}": value for p in state for key, value in state[p].items() if isinstance(value, Tensor)
+        f"{names[id(p)]}:{key}": value
+        for state in trainer.held.stepping.states
+        for p in state
+        for key, value in state[p].items()
+        if isinstance(value, Tensor)
     }
 
 
 def held_bytes(trainer: Trainer) -> int:
-    """Weights, gradients and the optimizer's state that are held between two steps."""
-    held = [*trainer.model.parameters(), *optimizer_tensors(trainer).values()]
+    """Weights, gradients and the optimizer's state that the device's memory holds between two steps."""
+    packed = [buffer for part in trainer.model.modules() if isinstance(part, Stored) for buffer in part.buffers()]
+    held = [*trainer.model.parameters(), *packed, *optimizer_tensors(trainer).values()]
+    held = [tensor for tensor in held if not trainer.held.resting(tensor)]
     return sum(t.nbytes for t in [*held, *(p.grad for p in trainer.model.parameters() if p.grad is not None)])
 
 
 def restore_optimizer(trainer: Trainer, tensors: dict[str, Tensor], where: str) -> None:
-    """Raises CheckpointError if the state is of other parameters."""
-    order = _order(trainer.optimizer)
-    index = {name: number for number, name in enumerate(_names(trainer)[id(p)] for p in order)}
-    state: dict[int, dict[str, Tensor]] = {}
+    """Fills the state where it lies; raises CheckpointError if it is of other parameters or another optimizer."""
+    held = optimizer_tensors(trainer)
+    named = dict(trainer.trained(trainer.model, trainer.objective))
     for key, tensor in tensors.items():
         name, _, slot = key.rpartition(":")
-        if name not in index:
+        if name not in named:
             raise CheckpointError(f"{where}: has optimizer state of {name!r}, which this model does not train")
-        state.setdefault(index[name], {})[slot] = tensor
-    groups = trainer.optimizer.state_dict()["param_groups"]
-    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if key not in held:  # an optimizer that makes it at its first step
+            trainer.optimizer.state[named[name]][slot] = tensor.to(named[name].device)
+        elif held[key].shape != tensor.shape or held[key].dtype != tensor.dtype:
+            raise CheckpointError(
+                f"{where}: the optimizer's {slot} of {name!r} is {_said(tensor)}, and this run's optimizer keeps "
+                f"{_said(held[key])}; go on with the optimizer and the precision that the run began with"
+            )
+        else:
+            held[key].copy_(tensor)
+
+
+def _said(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def describe(trainer: Trainer) -> dict[str, Any]:
@@ -103,7 +117,3 @@ def _maybe(number: float | None) -> Tensor:
 
 def _names(trainer: Trainer) -> Names:
     return {id(p): name for name, p in trainer.trained(trainer.model, trainer.objective)}
-
-
-def _order(optimizer: Optimizer) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.batch import Batch, Record
 from ..core.errors import ConfigError, DanluError
 from ..core.ports import Stream
 from ..nn.model import Model
-from ..objectives import Objective
+from ..objectives import Loss, Objective
 from ..peft import Tending
-from . import gradients
+from . import fused, gradients
+from .held import Held, trained
 from .hooks import Ask, Hook
 from .numbers import Numbers
 from .optims import Optim
@@ -41,9 +43,12 @@ class Trainer:
     """Minimizes Σ total / Σ weight of an objective over a stream, however a step's batch is cut.
 
     ``micro`` is the most rows that pass the model at once; ``ramp`` lists (step, factor) pairs: from that step on a
-    step takes ``factor`` batches of the stream. A step whose loss or gradient is not finite never reaches the weights.
+    step takes ``factor`` batches of the stream. A step whose loss or gradient is not finite never reaches the weights,
+    but with ``fused_step``: each weight then moves as soon as its gradient is there, which is freed. ``offload`` names
+    what rests at the host (activations, optimizer, parameters), on a CPU in files in ``folder``.
 
-    Truth: tests/contracts/test_trainer.py (micro-batches and packing change no gradient, with SGD).
+    Raises: ConfigError if a fused step is asked for what needs all gradients at once.
+    Truth:  tests/contracts/test_trainer.py (micro-batches and packing change no gradient, with SGD).
     """
 
     def __init__(
@@ -60,12 +65,18 @@ class Trainer:
         ramp: Sequence[tuple[int, int]] = (),
         device: str = "cpu",
         tending: Tending | None = None,
+        fused_step: bool = False,
+        offload: Collection[str] = (),
+        folder: Path | None = None,
     ) -> None:
-        self.model, self.objective = model.to(device), objective.to(device)
-        self.stream, self.optim, self.optimizer = stream, optim, optim.over(self.trained(model, objective))
         self.schedule, self.precision = schedule or Constant(0), precision or Fp32()
-        self.micro, self.clip, self.ramp, self.device = micro, clip, ramp, device
+        self.held = Held(model, objective, optim, self.precision, device, offload, folder)
+        self.model, self.objective = self.held.model, self.held.objective
+        self.stream, self.optim, self.optimizer = stream, optim, self.held.stepping.optimizer
+        self.micro, self.clip, self.ramp, self.device, self.fused_step = micro, clip, ramp, device, fused_step
         self.tending = tending or Tending()
+        if fused_step:
+            fused.check(self)
         self.read: Callable[[Tensor], list[float]] = Tensor.tolist  # the one place where the host waits for numbers
         self.step = self.tokens_seen = self.drawn = self.skips = 0
         self.shunned: set[int] = set()
@@ -73,11 +84,7 @@ class Trainer:
         self.drawn_now: tuple[int, ...] = ()
         self._records: Iterator[Record] | None = None
 
-    @staticmethod
-    def trained(model: nn.Module, objective: Objective) -> list[tuple[str, nn.Parameter]]:
-        """Every parameter that may be trained, by name: the model's, then those of the objective's companions."""
-        companions = objective.companions.named_parameters(prefix="companions")
-        return [(n, p) for n, p in (*model.named_parameters(), *companions) if p.requires_grad]
+    trained = staticmethod(trained)
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────
     def fit(self, until: int, hooks: Sequence[Hook] = (), keeper: Keeper | None = None) -> str:
@@ -104,9 +111,11 @@ class Trainer:
             if ask.stop:
                 return ask.stop
         if not numbers.finite:
+            moved = self.fused_step and math.isfinite(numbers.loss)
+            now = "have moved already, in a fused step: go back to a checkpoint" if moved else "are as before it"
             raise DanluError(
                 f"step {numbers.step}: the loss is {numbers.loss:g} and the norm of its gradient {numbers.norm:g}; the "
-                "weights are as before it; lower optim.lr, look at the data, or add the hook rescue"
+                f"weights {now}; lower optim.lr, look at the data, or add the hook rescue"
             )
         return ""
 
@@ -126,22 +135,20 @@ class Trainer:
         """One step of the optimizer on the gradient of Σ total / Σ weight over all these batches."""
         begin = time.perf_counter()
         self.batches = [self.objective.sample(batch, self.step) for batch in batches]
-        scale = self._factor(batches)
+        scale, lr = self._factor(batches), self._lr(self.step + 1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
-        sums = self._backward(self.batches, scale)
-        grads = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        told = [sums.pop("total"), sums.pop("weight"), gradients.norm(grads)]
+        sums = fused.backward(self) if self.fused_step else self._backward(self.batches, scale)
+        told = [sums.pop("total"), sums.pop("weight"), sums.pop("norm")]
         total, weight, summed = self.read(torch.stack(told))
         if not weight:
             raise DanluError(
                 f"step {self.step + 1}: no token of its batches counts; see what `danlu data inspect` shows"
             )
-        norm, lr = summed / (weight * scale), self._lr(self.step + 1)
-        stepped = math.isfinite(total) and math.isfinite(norm)
-        if stepped:
-            gradients.settle(grads, weight * scale, norm, self.clip)
-            self.tending.graded(self.step + 1)
-            self._move(lr)
+        norm = summed / (weight * scale)
+        if math.isfinite(total) and math.isfinite(norm):
+            self._move(weight * scale, norm)
         shown = self.precision.scale and self.precision.scale.value
         overflowed = self._rescale(math.isfinite(total), math.isfinite(norm))
         self.step += 1
@@ -156,15 +163,28 @@ class Trainer:
     def _backward(self, batches: Sequence[Record], scale: float) -> dict[str, Tensor]:
         """Adds up gradients of the scaled sums; answers the sums: total, weight and the objective's metrics."""
         sums = {"total": torch.zeros((), device=self.device), "weight": torch.zeros((), device=self.device)}
+        self.held.begin(self.cuts(batches))
         for part in self.parts(batches):
-            with self.precision.forward(torch.device(self.device).type):
-                loss = self.objective.loss(self.model, part)
+            loss = self.loss(part)
             if loss.total.requires_grad:
                 (loss.total if scale == 1.0 else loss.total * scale).backward()
             found = {**loss.metrics, "total": loss.total.detach(), "weight": loss.weight}
             for name, value in found.items():
                 sums[name] = sums[name] + value if name in sums else value
-        return sums
+        self.held.leave()
+        return {**sums, "norm": gradients.norm(self._gradients())}
+
+    def loss(self, part: Record) -> Loss:
+        """The loss of one micro-batch, in the numbers of the run's precision."""
+        with self.precision.forward(torch.device(self.device).type), self.held.forward():
+            return self.objective.loss(self.model, part)
+
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+    def cuts(self, batches: Sequence[Record]) -> int:
+        """How many micro-batches a step has."""
+        return sum(math.ceil(len(batch) / (self.micro or len(batch) or 1)) for batch in batches)
 
     def parts(self, batches: Sequence[Record]) -> Iterator[Record]:
         """Micro-batches of at most ``micro`` rows, on the device."""
@@ -173,10 +193,12 @@ class Trainer:
             for part in batch.split(math.ceil(len(batch) / rows) if len(batch) else 1):
                 yield part.to(self.device) if self.device != "cpu" else part
 
-    def _move(self, lr: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
+    def _move(self, divisor: float, norm: float) -> None:
+        """Weights move by the clipped gradient of the mean; in a fused step they have moved."""
+        if not self.fused_step:
+            gradients.settle(self._gradients(), divisor, norm, self.clip)
+            self.tending.graded(self.step + 1)
+            self.held.stepping.step()
         for parameter in self.tending.moved(self.step + 1):
             for value in self.optimizer.state[parameter].values():
                 value.zero_()

@@ -104,7 +104,7 @@ class EncDec(Model):
         return self.encoder.dims
 
     def read(self, tokens: Tensor, layout: Layout) -> Memory:
-        hidden = self.encoder.hidden(tokens, layout)
+        hidden, layout = self.encoder.whole(tokens, layout)
         return Memory(hidden, layout.position, layout.segment, layout.plain)
 
     def hidden(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ...core.errors import ConfigError
 from ...core.spec import Spec
+from ...nn.again import again
 from ...nn.caches import Kept
 from ...nn.cells import CELLS
 from ...nn.heads import HEADS
@@ -82,8 +82,8 @@ class Recurrent(Model):
         x = self._dropped(self.embedded(tokens))
         for number, cell in enumerate(self.cells):
             before = kept.layers[number] if kept else None
-            if self.recompute and torch.is_grad_enabled() and kept is None:
-                x = checkpoint(_states, cell, x, layout, use_reentrant=False)  # type: ignore[assignment]
+            if self.recomputes and torch.is_grad_enabled() and kept is None:
+                x = again(_states, cell, x, layout)
             else:
                 x, after = through(cell, x, layout, before)  # type: ignore[arg-type]
                 if kept:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from ...nn.again import again, keeping_narrow
 from ...nn.attention import Attention, CrossAttention
 from ...nn.ffns import FFNS
 from ...nn.heads import HEADS
@@ -23,8 +23,8 @@ from ...nn.model import Model
 from ...nn.norms import NORMS
 from ...nn.poolers import POOLERS
 from ...nn.positions import POSITIONS
-from ...nn.remade import kept
-from ...nn.sites import Site
+from ...nn.remade import keeping, kept
+from ...nn.sites import Site, bare
 from ...nn.wirings import WIRINGS
 from ..notes import Notes
 from ..recipe import Recipe
@@ -81,7 +81,8 @@ class Stack(Model):
 
     @property
     def limit(self) -> int | None:
-        return self.position.limit
+        known = self.position.limit
+        return None if known is None else known - sum(adapter.shift for adapter in self.inputs.acting())
 
     @property
     def ahead(self) -> bool:
@@ -92,15 +93,25 @@ class Stack(Model):
         return any(spec.build(MASKS, where="masks").foresees for spec in self.recipe.masks)
 
     def hidden(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
-        x, layout = self.embedded(tokens), layout or Layout.dense(tokens)
+        hidden, layout = self.whole(tokens, layout or Layout.dense(tokens))
+        if layout.places is not None:
+            return hidden.gather(1, layout.places[..., None].expand(-1, -1, hidden.shape[-1]))
+        return hidden if hidden.shape[1] == tokens.shape[1] else hidden[:, -tokens.shape[1] :]
+
+    def whole(self, tokens: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
+        """Hidden states of tokens and of what adapters put before them, and where these sit.  (B, extra + T, M)."""
+        x = self.embedded(tokens)
         for adapter in self.inputs.acting():
             x, layout = adapter(tokens, x, layout)
-        hidden = self.through(x, layout)
-        return hidden if hidden.shape[1] == tokens.shape[1] else hidden[:, -tokens.shape[1] :]
+        return self.through(x, layout), layout
 
     @property
     def extra(self) -> int:
         return sum(adapter.extra for adapter in self.inputs.acting())
+
+    @property
+    def undivided(self) -> bool:
+        return any(adapter.undivided for adapter in self.inputs.acting())
 
     @property
     def classes(self) -> int:
@@ -114,7 +125,7 @@ class Stack(Model):
     def through(self, x: Tensor, layout: Layout) -> Tensor:
         """Token vectors to hidden states: all of the stack but the look-up.  x: (B, T, E)."""
         x, layout = self._entering(x, layout)
-        run = _recomputed if self.recompute and torch.is_grad_enabled() else _run
+        run = RUNS[self.recompute] if torch.is_grad_enabled() else _run
         if self.whole_bias and layout.cache is None:
             self.position.bias_of(layout, layout)  # made outside of blocks, which may be recomputed
         for block in self.blocks:
@@ -159,8 +170,8 @@ class Stack(Model):
 
 
 def _share(source: nn.Module, target: nn.Module) -> None:
-    """Both modules hold the same parameters from now on."""
-    for own, other in zip(target.modules(), source.modules(), strict=True):
+    """Both modules hold the same parameters from now on; adapters keep their own."""
+    for own, other in zip(bare(target), bare(source), strict=True):
         own._parameters = other._parameters
 
 
@@ -168,11 +179,25 @@ def _run(block: nn.Module, x: Tensor, layout: Layout) -> Tensor:
     return block(x, layout)
 
 
+def _all_kept(block: nn.Module, x: Tensor, layout: Layout) -> Tensor:
+    """Keeps what backward needs, also what it could cheaply make again: the fastest."""
+    with keeping():
+        return block(x, layout)
+
+
 def _recomputed(block: nn.Module, x: Tensor, layout: Layout) -> Tensor:
     """Keeps only what goes into the block and computes the rest again in backward."""
-    return checkpoint(_whole, block, x, layout, use_reentrant=False)  # type: ignore[return-value]
+    return again(_whole, block, x, layout)
+
+
+def _selected(block: nn.Module, x: Tensor, layout: Layout) -> Tensor:
+    """Keeps what goes into the block, attention's answers and narrow products, and computes the rest again."""
+    return again(_whole, block, x, layout, select=keeping_narrow(x.shape[-1]))
 
 
 def _whole(block: nn.Module, x: Tensor, layout: Layout) -> Tensor:
     with kept():
         return block(x, layout)
+
+
+RUNS = {"none": _run, False: _run, "keep": _all_kept, "ops": _selected, "blocks": _recomputed, True: _recomputed}

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.errors import ConfigError
 from ...core.registry import Registry
-from ..layout import Keys, Layout
+from ..layout import OPEN, Keys, Layout
 from ..masks import Mask
 from ..positions import Position
 from ..remade import recomputing
@@ -91,6 +92,17 @@ def allowed(ask: Ask) -> Tensor:
     return layout.once(("allowed", ask.mask), (keys.turn, keys.segment), lambda: _allowed(ask))
 
 
+def lifted(ask: Ask) -> str | None:
+    """Why a kernel that never shows scores cannot serve keys that queries weigh by themselves; None without them."""
+    return None if ask.keys.lift is None else "queries lift some of the keys, and its scores are never shown"
+
+
+def lift(ask: Ask) -> Tensor | None:
+    """What queries add by themselves to the scores of keys, zeros beyond the open ones.  (B, T, S)."""
+    added = ask.keys.lift
+    return None if added is None else F.pad(added, (0, ask.keys.k.shape[1] - added.shape[-1]))
+
+
 def bias(ask: Ask) -> Tensor:
     """What the position adds to scores, -inf where nothing may be seen; a blind query sees all and must be zeroed.
 
@@ -116,6 +128,9 @@ def _allowed(ask: Ask) -> Tensor:
 
 
 def sees(mask: Mask, q_at: Tensor, q_document: Tensor, k_at: Tensor, k_document: Tensor) -> Tensor:
-    """Whether queries may look at keys, from the positions and documents of both: element by element, broadcast."""
-    same = (q_document == k_document) & (k_document != 0)
-    return (mask.allows(q_at, k_at) & same) | (k_document < 0)
+    """Whether queries may look at keys, from the positions and documents of both: element by element, broadcast.
+
+    All documents see the keys of document -1, whatever the mask, and those of -2 as if they were their own.
+    """
+    same = (q_document == k_document) & (k_document != 0) | (k_document < OPEN)
+    return (mask.allows(q_at, k_at) & same) | (k_document == OPEN)

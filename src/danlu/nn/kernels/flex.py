@@ -13,7 +13,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from ..masks import Mask
 from ..positions import Position
 from ..tiles import meeting
-from . import KERNELS, Ask, Kernel, sees
+from . import KERNELS, Ask, Kernel, lifted, sees
 
 BLOCK = 128
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -39,7 +39,7 @@ class Flex(Kernel):
         return None
 
     def refuses(self, ask: Ask) -> str | None:
-        return self.excludes(ask.position, ask.mask) or self._place(ask) or _learning(ask)
+        return self.excludes(ask.position, ask.mask) or lifted(ask) or self._place(ask) or _learning(ask)
 
     def _place(self, ask: Ask) -> str | None:
         kind, dtype = ask.q.device.type, ask.q.dtype

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import KERNELS, Ask, Kernel, allowed
+from . import KERNELS, Ask, Kernel, allowed, lift
 
 
 @KERNELS.add("reference")
@@ -24,6 +24,8 @@ class Reference(Kernel):
         scores = torch.einsum("bqhd,bkhd->bhqk", ask.q.to(exact), k.to(exact)) * ask.factor
         may = allowed(ask)
         scores = ask.position.score(scores, ask.q, ask.layout, ask.keys, may)
+        if (added := lift(ask)) is not None:
+            scores = scores + added[:, None]
         weight = scores.masked_fill(~may[:, None], -torch.inf).softmax(-1)
         weight = weight.masked_fill(~may.any(-1)[:, None, :, None], 0.0)
         return torch.einsum("bhqk,bkhd->bqhd", weight.to(v.dtype), v)

@@ -13,7 +13,7 @@ from ..layout import Layout
 from ..masks import Full, Mask
 from ..masks.causal import Causal
 from ..positions import Position
-from . import KERNELS, Ask, Kernel, allowed, bias
+from . import KERNELS, Ask, Kernel, allowed, bias, lift
 
 fused: Any = F.scaled_dot_product_attention
 
@@ -23,7 +23,8 @@ class Sdpa(Kernel):
     """Calls torch's scaled_dot_product_attention, without a mask wherever the layout says that none is needed.
 
     Plain rows are causal by a flag, a single new token looks at all keys, packed rows on the host are served one
-    document at a time; everything else gets a mask of booleans, made once a call.
+    document at a time, each with the keys that are open to all; everything else gets a mask of booleans, made once a
+    call, or one of numbers where positions or queries add to scores.
     Source: Dao et al. 2022, arXiv:2205.14135, algorithm 1 (the algorithm behind torch's kernel).
     Truth:  tests/truth/test_attention_kernels.py (a loop over queries and keys in Python floats).
     """
@@ -34,10 +35,13 @@ class Sdpa(Kernel):
     def run(self, ask: Ask) -> Tensor:
         queries, keys = ask.q.shape[1], ask.keys.k.shape[1]
         layout = ask.layout
-        if ask.position.biased:
-            return _fused(ask, bias(ask).to(ask.q.dtype), False) * allowed(ask).any(-1)[..., None, None]
-        if queries == keys and layout.spans and not layout.plain and ask.q.device.type == "cpu":
+        if ask.position.biased or ask.keys.lift is not None:
+            return _fused(ask, _scored(ask).to(ask.q.dtype), False) * allowed(ask).any(-1)[..., None, None]
+        fresh = queries + ask.keys.open == keys  # no keys of earlier calls
+        if fresh and layout.spans and not layout.plain and ask.q.device.type == "cpu":
             return _by_document(ask)
+        if fresh and ask.keys.open and layout.plain and queries > 1 and ask.mask.within(queries) == _CAUSAL:
+            return _after_open(ask)
         mask, causal = _mask(ask, queries, keys)
         if mask is None or ask.q.device.type in ZERO_IF_BLIND:
             return _fused(ask, mask, causal)
@@ -57,6 +61,22 @@ def _fused(ask: Ask, mask: Tensor | None, causal: bool) -> Tensor:
     return out.transpose(1, 2)
 
 
+def _after_open(ask: Ask) -> Tensor:
+    """Queries that nobody asks stand before the others, so that open keys are the past of all and a flag is enough."""
+    idle = ask.q.new_zeros(len(ask.q), ask.keys.open, *ask.q.shape[2:])
+    return _fused(ask._replace(q=torch.cat([idle, ask.q], 1)), None, True)[:, ask.keys.open :]
+
+
+def _scored(ask: Ask) -> Tensor:
+    """What is added to scores: by the position, by queries that lift keys, and -inf where nothing may be seen."""
+    added = lift(ask)
+    if added is None:
+        return bias(ask)
+    if ask.position.biased:
+        return bias(ask) + added[:, None]
+    return added.masked_fill(~allowed(ask), -torch.inf)[:, None]  # (B, 1, T, S)
+
+
 def _one_query(ask: Ask, mask: Tensor | None) -> Tensor:
     """Decoding: the heads that share keys become the queries of one head, which reads its keys once."""
     k, v = ask.keys.k.transpose(1, 2), ask.keys.v.transpose(1, 2)  # (B, K, S, D)
@@ -69,7 +89,7 @@ def _one_query(ask: Ask, mask: Tensor | None) -> Tensor:
 def _mask(ask: Ask, queries: int, keys: int) -> tuple[Tensor | None, bool]:
     """The mask (B, 1, T, S) if one must be shown, and whether the causal flag does."""
     if ask.layout.plain:
-        mask = ask.mask.within(keys)
+        mask = ask.mask.within(keys - ask.keys.open)
         if mask == _CAUSAL and queries in (1, keys):
             return None, queries > 1
         if mask == _FULL:
@@ -79,19 +99,30 @@ def _mask(ask: Ask, queries: int, keys: int) -> tuple[Tensor | None, bool]:
 
 def _by_document(ask: Ask) -> Tensor:
     """Each document by itself; what lies between documents is padding and answers zeros."""
-    pieces = ask.layout.once(("pieces", ask.mask), (), lambda: _pieces(ask.layout, ask.mask))
+    shared = ask.keys.open
+    pieces = ask.layout.once(("pieces", ask.mask, shared), (), lambda: _pieces(ask.layout, ask.mask, shared))
     q, k, v = (x.flatten(0, 1) for x in (ask.q, ask.keys.k, ask.keys.v))
     return ByDocument.apply(q, k.to(q.dtype), v.to(q.dtype), pieces, ask.factor).view(ask.q.shape)
 
 
-def _pieces(layout: Layout, mask: Mask) -> list[Piece]:
-    """Every document of rows laid end to end, with the simplest mask that serves its length."""
-    width, pieces = layout.segment.shape[1], []
-    for row, start, stop in layout.spans or ():
-        within = mask.within(stop - start)
-        at, shown = torch.arange(stop - start), within not in (_CAUSAL, _FULL)
-        table = within.allows(at[:, None], at) if shown else None
-        pieces.append(Piece(slice(row * width + start, row * width + stop), within == _CAUSAL, table))
+def _pieces(layout: Layout, mask: Mask, before: int) -> list[Piece]:
+    """Every document of rows laid end to end, with the simplest mask that serves its length.
+
+    Before the keys of each row lie ``before`` ones that are open to all, then those of virtual tokens, which stand
+    right before every document.
+    """
+    width, virtual = layout.segment.shape[1], layout.shared
+    rows = range(len(layout.segment)) if virtual else ()
+    spans = [(row, 0, virtual, 0) for row in rows] + [(*span, virtual) for span in layout.spans or ()]
+    pieces = []
+    for row, start, stop, more in spans:
+        length = more + stop - start
+        within = mask.within(length)
+        at, shown = torch.arange(length) + layout.first - virtual, within not in (_CAUSAL, _FULL)
+        table = F.pad(within.allows(at[more:, None], at), (before, 0), value=True) if shown else None
+        here, there = row * width, row * (before + width)  # where the row's queries and keys begin
+        own, keys = slice(here + start, here + stop), slice(there + before + start, there + before + stop)
+        pieces.append(Piece(own, within == _CAUSAL, table, keys, slice(there, there + before + more)))
     return pieces
 
 

@@ -14,7 +14,7 @@ from ..masks import Mask
 from ..positions import Position
 from ..remade import recomputing
 from ..tiles import meeting
-from . import KERNELS, Ask, Kernel
+from . import KERNELS, Ask, Kernel, lifted
 from .sdpa import Sdpa
 
 
@@ -40,6 +40,9 @@ class Sparse(Kernel):
 
     def excludes(self, position: Position, mask: Mask) -> str | None:
         return self.inner.excludes(position, mask)
+
+    def refuses(self, ask: Ask) -> str | None:
+        return self.excludes(ask.position, ask.mask) or lifted(ask)
 
     def run(self, ask: Ask) -> Tensor:
         layout, keys, tile = ask.layout, ask.keys, min(self.tile, ask.q.shape[1])

@@ -16,7 +16,7 @@ from ...core.errors import ConfigError
 from ..masks import Mask
 from ..positions import Position
 from ..tiles import meeting
-from . import KERNELS, Ask, Kernel, sees
+from . import KERNELS, Ask, Kernel, lifted, sees
 
 Pair = tuple[slice, slice]
 
@@ -49,6 +49,9 @@ class Tiled(Kernel):
         if position.touches_scores:
             return "the position encoding needs the scores of all keys at once, and a tile shows only some of them"
         return None
+
+    def refuses(self, ask: Ask) -> str | None:
+        return self.excludes(ask.position, ask.mask) or lifted(ask)
 
     def run(self, ask: Ask) -> Tensor:
         learned = [p for p in ask.position.parameters() if p.requires_grad] if ask.position.biased else []

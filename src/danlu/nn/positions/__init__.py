@@ -12,6 +12,7 @@ from ...core.registry import Registry
 from ..dims import Dims
 from ..layout import Keys, Layout
 from ..linear import Birth
+from ..remade import recomputing
 
 
 class Position(nn.Module, ABC):
@@ -59,10 +60,15 @@ class Position(nn.Module, ABC):
 
     @final
     def bias_of(self, layout: Layout, keys: Keys) -> Tensor:
-        """The bias between all queries and keys of a call, made once for all layers."""
+        """The bias between all queries and keys of a call, made once for all layers.
+
+        In blocks that are run again each layer makes its own, if it carries a gradient and was not made outside.
+        """
         rows = slice(0, 1) if layout.plain else slice(None)
-        given = (layout.position, keys.position)
-        return layout.once((self, "bias"), given, lambda: self.bias(layout.position[rows], keys.position[rows]))
+        key, given = (self, "bias"), (layout.position, keys.position)
+        if recomputing() and not layout.made(key, given) and any(p.requires_grad for p in self.parameters()):
+            return self.bias(layout.position[rows], keys.position[rows])
+        return layout.once(key, given, lambda: self.bias(layout.position[rows], keys.position[rows]))
 
     def born(self, birth: Birth) -> None:
         """Draws own parameters; most encodings have none."""

@@ -18,10 +18,15 @@ class Optim(ABC):
     """A rule for steps; ``lr`` is the peak that the schedule multiplies."""
 
     lr: float
+    pages: bool = False
+    """Whether states rest at the host between steps."""
 
     @abstractmethod
     def over(self, parameters: Named) -> Optimizer:
-        """torch's optimizer over these parameters; its state is keyed by their order."""
+        """torch's optimizer over these parameters; its state is keyed by their order.
+
+        State is kept in float32 or narrower, whatever the dtype of the parameter, which is float32 whenever it moves.
+        """
 
 
 def groups(parameters: Named, weight_decay: float) -> list[dict[str, object]]:

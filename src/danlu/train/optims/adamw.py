@@ -55,5 +55,5 @@ class AdamW(Optim):
 
 def _fresh(parameter: Tensor) -> dict[str, Tensor]:
     """What torch would make at the first step, when it would lie among activations for ever and scatter the heap."""
-    step = torch.zeros((), dtype=torch.float32, device=parameter.device)
-    return {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+    means = {name: torch.zeros_like(parameter, dtype=torch.float32) for name in ("exp_avg", "exp_avg_sq")}
+    return {"step": torch.zeros((), dtype=torch.float32, device=parameter.device), **means}

@@ -1,9 +1,11 @@
-"""In which numbers a step is computed. Weights, their gradients and the optimizer stay fp32 in all of them."""
+"""In which numbers a step is computed, and weights are kept. The optimizer's states stay fp32 in all of them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
+
+import torch
 
 from ...core.errors import DanluError
 from ...core.registry import Registry
@@ -38,9 +40,15 @@ SCALES: Registry[type[Scale]] = Registry("loss scale", Scale, f"{__name__}.scale
 
 
 class Precision(ABC):
-    """The number format of matrix products. ``scale`` is None where gradients need no help."""
+    """The number format of matrix products. ``scale`` is None where gradients need no help.
+
+    ``weights`` is the dtype the model's weights are kept in. If that is narrower than float32, weights that train have
+    float32 ``masters`` beside them, or are rounded by chance. What an adapter trains is kept in float32 all the same.
+    """
 
     scale: Scale | None = None
+    weights: torch.dtype = torch.float32
+    masters: bool = True
 
     def around_run(self) -> AbstractContextManager[object]:
         """Entered once round a run: switches of the whole process."""

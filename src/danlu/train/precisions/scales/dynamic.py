@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from ....core.errors import ConfigError
+from ....core.errors import ConfigError, unknown
 from .. import SCALES, Scale
+
+DEFAULTS: dict[str, dict[str, float]] = {
+    "torch": {"initial": 2.0**16, "interval": 2000, "hysteresis": 1, "minimum": 2.0**-14},
+    "megatron": {"initial": 2.0**32, "interval": 1000, "hysteresis": 2, "minimum": 1.0},
+    "deepspeed": {"initial": 2.0**16, "interval": 1000, "hysteresis": 2, "minimum": 1.0},
+}
 
 
 @SCALES.add("dynamic")
@@ -13,8 +19,8 @@ class Dynamic(Scale):
     clean:    streak += 1; at ``interval``: value ·= growth, streak = 0, forgiven = hysteresis.
     overflow: streak = 0, forgiven -= 1; once forgiven ≤ 0: value = max(value · backoff, minimum).
 
-    Defaults are torch's GradScaler. Megatron-LM: initial 2³², interval 1000, hysteresis 2, minimum 1. DeepSpeed:
-    initial 2¹⁶, interval 1000, hysteresis 2, minimum 1.
+    ``like`` names whose defaults hold for what is not given: torch's GradScaler (initial 2¹⁶, interval 2000, hysteresis
+    1, minimum 2⁻¹⁴), megatron (2³², 1000, 2, 1) or deepspeed (2¹⁶, 1000, 2, 1).
     Raises: ConfigError if a setting is out of range; DanluError on an overflow at the minimum.
     Source: Micikevicius et al. 2018, arXiv:1710.03740, §3.2; hysteresis: Megatron-LM, DynamicGradScaler.
     Truth:  tests/truth/test_scales.py (step by step against torch.amp.GradScaler; Megatron's rule worked by hand).
@@ -23,27 +29,28 @@ class Dynamic(Scale):
     def __init__(
         self,
         *,
-        initial: float = 65536.0,
+        like: str = "torch",
+        initial: float | None = None,
         growth: float = 2.0,
         backoff: float = 0.5,
-        interval: int = 2000,
-        hysteresis: int = 1,
-        minimum: float = 2.0**-14,
+        interval: int | None = None,
+        hysteresis: int | None = None,
+        minimum: float | None = None,
     ) -> None:
+        if like not in DEFAULTS:
+            raise unknown("set of defaults", like, list(DEFAULTS), where="loss scale dynamic")
+        given = {"initial": initial, "interval": interval, "hysteresis": hysteresis, "minimum": minimum}
+        said = {**DEFAULTS[like], **{name: float(value) for name, value in given.items() if value is not None}}
         if not (float(growth) > 1 and 0 < float(backoff) < 1):
             raise ConfigError(
                 f"loss scale dynamic: growth must be above 1 and backoff in (0, 1), found {growth}, {backoff}"
             )
-        if interval < 1 or hysteresis < 1 or not 0 < float(minimum) <= float(initial):
+        if said["interval"] < 1 or said["hysteresis"] < 1 or not 0 < said["minimum"] <= said["initial"]:
             raise ConfigError("loss scale dynamic: interval and hysteresis are at least 1, and 0 < minimum <= initial")
-        self.value, self.growth, self.backoff, self.minimum = (
-            float(initial),
-            float(growth),
-            float(backoff),
-            float(minimum),
-        )
-        self.interval, self.hysteresis = interval, hysteresis
-        self.streak, self.forgiven = 0, hysteresis
+        self.value, self.minimum = said["initial"], said["minimum"]
+        self.growth, self.backoff = float(growth), float(backoff)
+        self.interval, self.hysteresis = int(said["interval"]), int(said["hysteresis"])
+        self.streak, self.forgiven = 0, self.hysteresis
 
     def update(self, overflowed: bool) -> None:
         self._fell() if overflowed else self._held()
