@@ -206,6 +206,7 @@ def test_a_merge_that_lost_the_adapter_is_noticed(
 def test_what_cannot_merge(spec, also, words: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = adapter_in(home / "odd", home / "base", spec, also)
     assert words in sentence(capsys, "merge", str(folder), str(home / "out"))
+    assert "holds no adapter to merge" in sentence(capsys, "merge", str(home / "base"), str(home / "out"))
     assert not (home / "out").exists()
 
 

@@ -46,7 +46,7 @@ WORKS: dict[str, dict[str, Any]] = {
     "recomputed, two micro-batches, bf16": {"recompute": "blocks", "micros": 2, "precision": Spec("bf16")},
     "lora": {"adapter": Spec("lora")},
     "the last layers": {"adapter": Spec("last_layers", {"layers": 2})},
-    "deep places only": {"adapter": Spec("lora", {"at": "blocks.{5,6}.q"})},
+    "deep places only": {"adapter": Spec("lora", {"at": "blocks.{5,6}.*.q"})},
     "8 bits": {"optim": Spec("adamw8bit")},
 }
 

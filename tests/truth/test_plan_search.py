@@ -129,6 +129,17 @@ def test_a_refusal_says_another_way_to_train() -> None:
         plan((light + least) / 2).check()
 
 
+@pytest.mark.skipif("nf4" not in set(STORAGES), reason="no storage of four bits is here")
+def test_what_is_stored_in_four_bits_is_served_in_four_bits() -> None:
+    four = Spec("nf4", {"double": True})
+    full, light = plan(2**40), plan(2**40, adapter=Spec("lora", {"rank": 2}), storage=four)
+    counts = trained(light.work)
+    saved = counts.stored * (4 - counts.bits / 8) - 4 * counts.added
+    served = (p.inference.phases["decode"]["weights"] for p in (full, light))
+    assert next(served) - next(served) == pytest.approx(saved, abs=2)
+    assert counts.bits == pytest.approx(4.127, abs=1e-3)
+
+
 def test_the_page_has_every_phase() -> None:
     page = plan(24 * 2**30)
     phases = page.phases.phases

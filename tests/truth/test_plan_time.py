@@ -12,9 +12,9 @@ from danlu.core.errors import ConfigError
 from danlu.core.spec import Spec
 from danlu.models import Recipe
 from danlu.nn.dims import Dims
-from danlu.plan import Memory, Work
+from danlu.plan import Memory, Work, parameters
 from danlu.plan.devices import DEVICES, Device, bytes_of, device
-from danlu.plan.roofline import Bound, decode_seconds, step_operations, step_seconds, training_operations
+from danlu.plan.roofline import Bound, decode_seconds, moved_bytes, step_operations, step_seconds, training_operations
 
 KEPT = Memory({"loss": {"activations: attention": 3 << 20, "activations: ffn": 5 << 20, "weights": 9 << 20}})
 
@@ -103,6 +103,16 @@ def test_decoding_is_memory_bound_and_products_are_not() -> None:
     assert product.by == "compute"
     assert product.ridge == pytest.approx(295, rel=0.01)
     assert Bound(flops=2 * 7e9 * 300, bytes_=2 * 7e9, **told).by == "compute"
+
+
+def test_what_a_step_moves() -> None:
+    """Weights forward and back and once more for recomputed blocks, what is kept six times, logits, AdamW's update."""
+    recipe = Recipe(dims=Dims(vocab=1000, model=64, heads=4, layers=2, context=64))
+    work = Work(recipe=recipe, rows=2, length=64, micros=3)
+    trains, logits = parameters(recipe).total, 8 * 128 * 1000
+    assert moved_bytes(work, KEPT) == 3 * (6 * (8 << 20) + 2 * (9 << 20) + logits) + 28 * trains
+    twice = moved_bytes(replace(work, recompute="blocks"), KEPT)
+    assert twice - moved_bytes(work, KEPT) == 3 * (9 << 20)
 
 
 def test_lora_needs_no_gradient_of_frozen_weights() -> None:

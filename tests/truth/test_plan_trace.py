@@ -121,7 +121,7 @@ def test_a_step_beside_the_allocator(fused: bool) -> None:
         with torch.profiler.record_function("second"):
             pass
         step(real, tokens, moving)
-    assert peak(trace, "second") == pytest.approx(seen.bytes_, rel=0.002)
+    assert peak(trace, "second") == pytest.approx(seen.bytes_, rel=0.005)
 
 
 def test_modules_move_and_are_as_before_afterwards() -> None:

@@ -62,7 +62,7 @@ def _check(model: Model, acted: dict[str, Adapted], *, dequantize: bool) -> None
     for place, part in acted.items():
         if isinstance(part.origin, Stored) and not dequantize:
             part.put(part.dense(), None)  # which refuses, and says how this is kept
-        elif any(places[id(parameter)] > 1 for parameter in part.origin.parameters()):
+        elif any(places[id(tensor)] > 1 for _, tensor in own(part.origin)):
             raise ConfigError(
                 f"the weight of {place} is shared with other places, which would change with it; keep the adapter "
                 "beside its base"

@@ -7,6 +7,10 @@ danlu plan --cases figures.json                           published figures held
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..plan.report import Plan
 
 HELP = "say before a run what it costs: bytes, arithmetic, time, money, and what fits"
 
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         plan.write(args.json)
 
 
-def planned(args: argparse.Namespace):
+def planned(args: argparse.Namespace) -> Plan:
     """The plan that the words ask for."""
     from ..core.errors import ConfigError
     from ..plan.devices import bytes_of, device

@@ -40,10 +40,9 @@ class Drawing(Tending):
 
     def __init__(self, parts: Sequence[Droppable], fewest: int, most: int) -> None:
         self.parts, self.fewest, self.most = parts, fewest, most
-        self.moved(0)
 
     def moved(self, step: int) -> Sequence[nn.Parameter]:
-        rng = Rng(self.parts[0].seed.value, "layers without", step)
+        rng = Rng(self.parts[0].seed.value, "layers without", step)  # of the step to come
         drawn = self.fewest + rng.below(self.most - self.fewest + 1)
         for part in self.parts:
             part.drawn.put(drawn)
@@ -92,6 +91,7 @@ class AdapterDrop(Adapter):
                 )
             if layer >= self.first:
                 site[name] = Droppable(part, layer)
+        self.tending(model, name, 0).moved(0)
 
     def tending(self, model: Model, name: str, steps: int) -> Tending:
         return Drawing(_parts(model, name), self.first, self.random) if self.random else Tending()

@@ -86,10 +86,17 @@ class Plan:
 
     @cached_property
     def inference(self) -> Memory:
+        """Of generation; weights that are stored in fewer bits stay so."""
         dims = self.work.recipe.dims
         length = min(self.work.length, dims.context)
         cpu = self.work.device == "cpu"
-        return inference(self.work.recipe, rows=self.serve_rows, length=length, bytes_each=self.serve_bytes, cpu=cpu)
+        found = inference(self.work.recipe, rows=self.serve_rows, length=length, bytes_each=self.serve_bytes, cpu=cpu)
+        if not self.trained.stored:
+            return found
+        whole = self.sizes.total + self.trained.added - self.trained.stored
+        weights = round(self.serve_bytes * whole + self.trained.stored * self.trained.bits / 8)
+        kept = {"weights": weights, "laid-out weights": 0}
+        return Memory({phase: {**kinds, **kept} for phase, kinds in found.phases.items()})
 
     @property
     def peak_bytes(self) -> int:

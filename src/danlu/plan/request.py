@@ -75,11 +75,20 @@ class Request:
             )
         way, rows = method(self.method), self._rows(length)
         return Work(
-            recipe=recipe, rows=rows, length=length, micros=-(-self.rows * self.micros // rows), precision=self.precision,
-            recompute=self.recompute, chunk=self.chunk, optim=self.optim, adapter=_refined(way.adapter, self.adapter),
-            storage=_refined(way.storage, self.storage), also_train=self.also_train, device=device.place,
+            recipe=recipe,
+            rows=rows,
+            length=length,
+            micros=-(-self.rows * self.micros // rows),
+            precision=self.precision,
+            recompute=self.recompute,
+            chunk=self.chunk,
+            optim=self.optim,
+            adapter=_refined(way.adapter, self.adapter),
+            storage=_refined(way.storage, self.storage),
+            also_train=self.also_train,
+            device=device.place,
             options=self._options,
-        )  # fmt: skip
+        )
 
     def _rows(self, length: int) -> int:
         """Of a micro-batch."""

@@ -84,10 +84,13 @@ def step_seconds(work: Work, device: Device, memory: Memory) -> tuple[float, flo
 
 
 def moved_bytes(work: Work, memory: Memory) -> float:
-    """Bytes that a step reads and writes, nearly: what is kept, logits and their slopes, and the update."""
-    kept = sum(bytes_ for kind, bytes_ in memory.phases.get("loss", {}).items() if kind.startswith("activations"))
+    """Bytes that a step reads and writes, nearly: weights forward and back, what is kept, logits and their slopes, and
+    the update."""
+    held = memory.phases.get("loss", {})
+    kept = sum(bytes_ for kind, bytes_ in held.items() if kind.startswith("activations"))
+    weights = (2 + again(work)[0]) * sum(held.get(kind, 0) for kind in ("weights", "frozen weights", "weight copies"))
     logits = 8 * work.slots * work.recipe.dims.vocab
-    return work.micros * (PASSES * kept + logits) + UPDATE_BYTES * trained(work).trains
+    return work.micros * (PASSES * kept + weights + logits) + UPDATE_BYTES * trained(work).trains
 
 
 @dataclass(frozen=True, kw_only=True)

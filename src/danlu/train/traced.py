@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from ..core.errors import ConfigError
 from ..models import Recipe, on_meta
 from ..nn.attention import Attends
 from ..nn.cells import Cell
@@ -60,15 +59,9 @@ def _traced(work: Work) -> Memory:
 def _moments(work: Work) -> Moments:
     """Of deep stacks, from two shallow ones; of those whose adapters do not repeat with the blocks, traced whole."""
     pair = depths(work.recipe) if isinstance(work.recipe, Recipe) else None
-    if pair is None:
+    if pair is None or not _repeats(work):
         return traced(work).moments()
-    try:
-        less, more = (_cut(work, layers) for layers in pair)
-        if not _repeats(work, less, more):
-            return traced(work).moments()
-        low, high = traced(less).moments(), traced(more).moments()
-    except ConfigError:  # an adapter that names a deep layer
-        return traced(work).moments()
+    low, high = (traced(_cut(work, layers)).moments() for layers in pair)
     return deepened(low, high, (work.recipe.dims.layers - pair[0]) // (pair[1] - pair[0]))
 
 
@@ -76,21 +69,15 @@ def _cut(work: Work, layers: int) -> Work:
     return replace(work, recipe=shallow(cast("Recipe", work.recipe), layers))
 
 
-def _repeats(work: Work, less: Work, more: Work) -> bool:
-    """Whether what trains grows by as much from ``more`` on as from ``less`` to ``more``."""
+def _repeats(work: Work) -> bool:
+    """Whether every block trains as much as every other, the adapter attached to a model without memory."""
     if work.adapter is None:
         return True
-    low, high, all_ = (trained_numbers(each) for each in (less, more, work))
-    layers = [each.recipe.dims.layers for each in (less, more, work)]
-    return (all_ - high) * (layers[1] - layers[0]) == (high - low) * (layers[2] - layers[1])
-
-
-def trained_numbers(work: Work) -> int:
-    """How many numbers train, the adapter attached to a model without memory."""
     model = on_meta(work.recipe)
     with torch.device("meta"):
         parts.adapt(recipe_of(work), model)
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    blocks = [part for part in model.modules() if isinstance(part, Wiring)]
+    return len({sum(p.numel() for p in block.parameters() if p.requires_grad) for block in blocks}) == 1
 
 
 def traced(work: Work) -> Trace:
