@@ -47,8 +47,8 @@ def left(out: Path) -> dict:
 
 
 def in_a_save(recipe: Path, out: Path) -> int:
-    """Dies before the manifest of the second checkpoint is there."""
-    return ended(child(partial(killed_at_operation, 12, recipe, out)))
+    """Dies while a checkpoint is written, and an earlier one is there."""
+    return ended(child(partial(killed_at_operation, 26, recipe, out)))
 
 
 def midway(recipe: Path, out: Path) -> int:

@@ -213,6 +213,8 @@ def test_what_cannot_merge(spec, also, words: str, home: Path, capsys: pytest.Ca
 def test_a_head_that_shares_its_table_cannot_merge(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = base_in(home / "tied", tied=True)
     folder = adapter_in(home / "odd", base, {"use": "lora", "rank": 4, "at": ["q", "head"]})
+    model = assembly.load(folder)[0].double()
+    assert model.head.origin.weight is model.embed.weight  # tied still, though moved
     assert "the weight of head is shared" in sentence(capsys, "merge", str(folder), str(home / "out"))
 
 

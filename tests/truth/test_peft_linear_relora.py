@@ -8,6 +8,7 @@ from train_tiny import Fixed, packed, tiny_model
 
 from danlu.core.errors import ConfigError
 from danlu.core.spec import Spec
+from danlu.models import build
 from danlu.nn.storages import STORAGES, store
 from danlu.objectives.next_token import NextToken
 from danlu.peft.attached import attach
@@ -93,6 +94,13 @@ def test_a_quantized_base_is_refused_before_anything_is_hung() -> None:
     with pytest.raises(ConfigError, match="is kept as nf4, and what is merged into it would be rounded away"):
         attach(model, Spec("relora"))
     assert [name for name, _ in model.named_parameters()] == names
+
+
+def test_a_weight_that_layers_share_is_refused() -> None:
+    shared = {"model": 32, "layers": 2, "heads": 4, "context": 32, "distinct": 1}
+    model = build(Spec("decoder", shared), vocab=40)
+    with pytest.raises(ConfigError, match=r"blocks.0.sublayers.attention.q is shared with other places"):
+        attach(model, Spec("relora"))
 
 
 @pytest.mark.parametrize("settings", [{"every": 0}, {"every": 5, "warmup": 5}, {"rank": 0}])

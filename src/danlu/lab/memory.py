@@ -47,11 +47,12 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The file memory.yaml: a step is ``rows`` of ``length`` tokens."""
+    """The file memory.yaml: a step is ``rows`` of ``length`` tokens, and one more, which is watched, ``wider`` times."""
 
     seed: int
     steps: int
     rows: int
+    wider: int
     length: int
     vocab: int
     recipe: dict[str, Any]
@@ -73,17 +74,17 @@ def run(folder: str | Path, quick: bool = False) -> list[dict[str, Any]]:
     """Trains a newborn model once a setting on the same batches; writes memory.md, memory.json and memory.png.
 
     last loss: of the last step; largest deviation: of any step's loss from that of the setting it is compared with;
-    peak: weights, gradients, states and all else that torch's allocator holds at once in a step; at the host: weights
-    and states that rest outside of it between steps; step: the median. ``quick`` trains next to nothing, to see that
-    all works.
+    peak: weights, gradients, states and all else that torch's allocator holds at once in a step of more rows; at the
+    host: weights and states that rest outside of it between steps; step: the median. ``quick`` trains next to nothing,
+    to see that all works.
 
     Truth: tests/lab/test_bench_memory.py (the settings at smoke size: which rows are equal, and which are smaller).
     """
     folder, bench = Path(folder), read(quick=quick)
     folder.mkdir(parents=True, exist_ok=True)
-    batches, rows, curves = _batches(bench), [], {}
+    (batches, wide), rows, curves = _batches(bench), [], {}
     for name, setting in bench.settings.items():
-        row, curves[name] = _measured(_recipe(bench, setting), batches, folder)
+        row, curves[name] = _measured(_recipe(bench, setting), batches, wide, folder)
         found = zip(curves[name], curves[setting.against], strict=True)
         deviation = max(abs(a - b) for a, b in found) if setting.against != name else None
         rows.append({"method": name, "against": setting.against, "deviation": deviation, **row})
@@ -103,14 +104,16 @@ def read(*, quick: bool = False) -> Bench:
     return config.read(Bench, raw, "memory.yaml")
 
 
-def _batches(bench: Bench) -> list[Batch]:
-    """A step's rows each: biographies of the built-in world, told one after another."""
+def _batches(bench: Bench) -> tuple[list[Batch], Batch]:
+    """Biographies of the built-in world, told one after another: the rows of each step, and of the wider one."""
     texts = list(Biographies(copies=2).training(world(bench.seed, people=PEOPLE)))
     tokenizer = learn(iter(texts), vocab=bench.vocab)
     ids = [token for text in texts for token in tokenizer.encode(text)]
     size = bench.rows * (bench.length + 1)
     whole = torch.tensor(ids[: len(ids) // size * size]).view(-1, bench.rows, bench.length + 1)
-    return [Batch.dense(tokens) for tokens in whole[torch.arange(bench.steps) % len(whole)]]
+    chosen = whole[torch.arange(bench.steps + bench.wider) % len(whole)]
+    steps = [Batch.dense(tokens) for tokens in chosen[: bench.steps]]
+    return steps, Batch.dense(chosen[bench.steps :].flatten(0, 1))
 
 
 def _recipe(bench: Bench, setting: Setting) -> Recipe:
@@ -130,21 +133,22 @@ def _recipe(bench: Bench, setting: Setting) -> Recipe:
     )
 
 
-def _measured(recipe: Recipe, batches: list[Batch], folder: Path) -> tuple[dict[str, Any], list[float]]:
+def _measured(recipe: Recipe, batches: list[Batch], wide: Batch, folder: Path) -> tuple[dict[str, Any], list[float]]:
     torch.manual_seed(derive(recipe.seed, "torch"))
     trainer = _trainer(recipe, batches, folder)
     with trainer.precision.around_run():
-        seen = [trainer.update([batch]) for batch in batches[:-1]]
+        seen = [trainer.update([batch]) for batch in batches]
+        trainer.micro = trainer.micro and trainer.micro * len(wide) // len(batches[0])  # as many parts as before
         trainer.optimizer.zero_grad(set_to_none=True)
         gc.collect()
         held = state.held_bytes(trainer)
         with allocating() as peak:
-            seen.append(trainer.update([batches[-1]]))
+            trainer.update([wide])
     row = {
         "loss": seen[-1].loss,
         "peak_bytes": held + peak.bytes_,
         "host_bytes": _at_host(trainer),
-        "step_seconds": median(numbers.seconds for numbers in seen[1:-1]),
+        "step_seconds": median(numbers.seconds for numbers in seen[1:]),
     }
     return row, [numbers.loss for numbers in seen]
 

@@ -151,6 +151,11 @@ def own(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from own(child, f"{prefix}{name}.")
 
 
+def unadapted(part: nn.Module) -> Any:
+    """A linear map without the deltas that act on it; anything else as it is."""
+    return part.origin if isinstance(part, Adapted) else part
+
+
 def bare(module: nn.Module) -> Iterator[nn.Module]:
     """A module and all within it, without adapters: the same ones in the same order whatever is attached."""
     if isinstance(module, Adapted):

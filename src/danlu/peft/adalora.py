@@ -159,7 +159,7 @@ class AdaLora(Adapter):
     """
 
     merges = True
-    example: ClassVar[dict[str, Any]] = {"rank": 2, "initial": 6, "phases": [1, 3], "interval": 2}
+    example: ClassVar[dict[str, Any]] = {"rank": 2, "initial": 6, "phases": [1, 1], "interval": 2}
 
     def __init__(
         self,

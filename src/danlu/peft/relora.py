@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
@@ -11,12 +12,13 @@ from torch import nn
 from ..core.errors import ConfigError
 from ..nn.linear import Map
 from ..nn.model import Model
+from ..nn.sites import own
 from ..nn.storages import Stored
 from . import ADAPTERS, Adapter, Tending
 from .deltas import deltas_of, hang
 from .lora import LoraDelta
 from .low_rank import draw, expect_rank
-from .targets import Pattern
+from .targets import Pattern, targets
 
 
 class Restarts(Tending):
@@ -47,7 +49,8 @@ class Relora(Adapter):
     and the learning rate rises linearly over ``warmup`` steps. After n restarts W has moved by a rank up to (n + 1) r.
 
     Trains r · (in + out) numbers a map, and moves the base.
-    Raises: ConfigError if no map is named like ``at``, a rank is larger than a map, or a map is kept quantized.
+    Raises: ConfigError if no map is named like ``at``, a rank is larger than a map, or a map is kept quantized
+    or shared.
     Source: Lialin et al. 2023, arXiv:2307.05695, §3, algorithm 1.
     Truth:  tests/truth/test_peft_linear_relora.py (the rank of W - W₀ beside plain LoRA's; the pace by hand).
     """
@@ -76,6 +79,13 @@ class Relora(Adapter):
         self.every, self.warmup = every, warmup
 
     def place(self, model: Model, name: str) -> None:
+        places = Counter(id(tensor) for _, tensor in own(model))
+        for place, part in targets(model, self.at).items():
+            if any(places[id(tensor)] > 1 for _, tensor in own(part)):
+                raise ConfigError(
+                    f"adapter relora: the weight of {place} is shared with other places, which would change when it is "
+                    "merged; use the adapter lora"
+                )
         hang(model, name, self.at, self._delta)
 
     def tending(self, model: Model, name: str, steps: int) -> Tending:

@@ -15,7 +15,9 @@ def recut(memory: Memory, before: Work, after: Work) -> Memory:
     phases = {}
     for phase, kinds in memory.phases.items():
         less = {k: round(b * (logits if k == "logits" else rows if _by_rows(k) else 1)) for k, b in kinds.items()}
-        if after.micros > 1 and phase in ("loss", "backward"):
+        if before.micros == 1 < after.micros and phase == "loss":  # beside those of the head at hand
+            less["gradients"] = less.get("gradients", 0) + gradients
+        if after.micros > 1 and phase == "backward":
             less["gradients"] = max(less.get("gradients", 0), gradients)
         phases[phase] = less
     return Memory(phases, memory.notes)

@@ -54,7 +54,7 @@ def fitting(plan: Plan) -> str:
         f"process: {verdict} into {size(plan.room)} of {plan.device.name}"
     )
     rows = [("choice", "peak", "needs", "arithmetic", "fits"), *(_choice(plan, each) for each in plan.choices)]
-    return "\n".join([head, *_way(plan), aligned(rows), "≈ between traces of the same step; the rest is traced"])
+    return "\n".join([head, *_way(plan), aligned(rows), "≈ reckoned from a trace of the same step; the rest is traced"])
 
 
 def _choice(plan: Plan, choice: Choice) -> tuple[str, ...]:

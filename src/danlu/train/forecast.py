@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .. import models
 from ..core import config
+from ..data import Prepared
 from ..models import Architecture
 from ..models.hub import located
 from ..plan import Memory, Plan, Work
@@ -69,10 +71,20 @@ def plan(
     return forecast(read, title=str(recipe), on=on, limit=limit, ranks=ranks, price=price)
 
 
-def fitting(recipe: Recipe, architecture: Architecture) -> Memory:
+def fitting(recipe: Recipe, architecture: Architecture, data: Prepared) -> Memory:
     """The bytes of a run about to start; raises ConfigError with the change that makes it fit if it does not."""
-    work = work_of(recipe, architecture)
+    work = replace(work_of(recipe, architecture), **_known(recipe, data))
     return Plan(title="this run", work=work, device=unmeasured(), memory_of=memory_of).check().memory
+
+
+def _known(recipe: Recipe, data: Prepared) -> dict[str, Any]:
+    """What the data says of its rows: documents in each, and the share of slots that the loss counts."""
+    stock, slots = data.train, data.train.rows * recipe.data.pack.length
+    supervised = sum(source["supervised"]["train"] for source in data.report["sources"])
+    return {
+        "documents": max(1, round(stock.documents / stock.rows)) if recipe.data.pack.rows == "packed" else 1,
+        "counted": 1.0 if recipe.data.loss_on == "all" else min(1.0, max(0.01, round(supervised / slots, 2))),
+    }
 
 
 def architecture_of(recipe: Recipe) -> Architecture:

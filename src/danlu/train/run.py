@@ -87,9 +87,8 @@ class _Work:
         restore(model, adapter)
         check(recipe, model, self.tokenizer)
         objective = goal(recipe, model, self.tokenizer)
-        with torch.random.fork_rng(devices=[]):  # a plan that is remembered draws nothing, and the run must not know
-            self.planned = fitting(recipe, model.recipe)
         self.data = data.build(recipe.data, self.tokenizer, seed=recipe.seed, quiet=folder.quiet)
+        self.planned = fitting(recipe, model.recipe, self.data)
         self.steps = steps_of(recipe, self.data.train)
         self.trainer = build(recipe, model, objective, self.data, self.steps, folder.path)
         keep = next((hook.keep for hook in self.hooks if hook.keep), None)

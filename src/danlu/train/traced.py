@@ -87,7 +87,7 @@ def traced(work: Work) -> Trace:
     place = work.device if torch.cuda.is_available() else "cpu"  # no tensor moves to a device that torch does not know
     once = replace(work, micros=min(work.micros, 2), device=place)
     gpu = imagining_gpu() if work.device != place else nullcontext()
-    with trace.watching(), telling(partial(_rests, trace)), gpu:
+    with torch.random.fork_rng(devices=[]), trace.watching(), telling(partial(_rests, trace)), gpu:
         trainer = _fake(once, trace)
         _step(trainer, trace)
         trainer.optimizer.zero_grad(set_to_none=True)
@@ -102,8 +102,7 @@ def _fake(work: Work, trace: Trace) -> Trainer:
     trace.call("frozen weights", model.buffers())
     _read_map(model, trace)
     trace.begin("prepare")
-    with torch.random.fork_rng(devices=[]):
-        trainer = staged(work, model)
+    trainer = staged(work, model)
     _name(trainer, trace)
     for parameter in _trained(trainer):
         parameter.register_post_accumulate_grad_hook(lambda p: trace.call("gradients", [p.grad]))

@@ -24,7 +24,7 @@ from ...nn.norms import NORMS
 from ...nn.poolers import POOLERS
 from ...nn.positions import POSITIONS
 from ...nn.remade import keeping, kept
-from ...nn.sites import Site, bare
+from ...nn.sites import Site, bare, unadapted
 from ...nn.wirings import WIRINGS
 from ..notes import Notes
 from ..recipe import Recipe
@@ -68,7 +68,7 @@ class Stack(Model):
 
     def _tie(self) -> None:
         if self.recipe.tied and self.recipe.head:
-            self.head.table.weight = self.embed.weight  # type: ignore[union-attr]
+            unadapted(unadapted(self.head).table).weight = self.embed.weight
         for layer, block in enumerate(self.blocks):
             if (first := self.recipe.twin(layer)) != layer:
                 _share(self.blocks[first], block)
