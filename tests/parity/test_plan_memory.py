@@ -51,7 +51,10 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ("llama", "packed", "lstm", "qlora")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
 def test_peak_of_a_step(name: str) -> None:
     work = Work(**{"recipe": stack(), "rows": 2, "length": 128, "chunk": 128, **CASES[name]})
     assert memory_of(work).peak_bytes == pytest.approx(allocated(work), rel=0.02), memory_of(work).phases

@@ -12,9 +12,10 @@ from danlu.core.spec import Spec
 from danlu.nn.layout import Layout
 from danlu.nn.linear import Linear
 from danlu.objectives.next_token import NextToken
-from danlu.peft.adalora import Budget, SvdDelta
+from danlu.peft.adalora import Budget
 from danlu.peft.attached import attach
 from danlu.peft.deltas import deltas_of
+from danlu.peft.triplets import SvdDelta
 from danlu.train.optims.adamw import AdamW
 from danlu.train.trainer import Trainer
 

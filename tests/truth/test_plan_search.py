@@ -8,7 +8,7 @@ import pytest
 
 from danlu.core.errors import ConfigError
 from danlu.core.spec import Spec
-from danlu.models import Recipe
+from danlu.models import Recipe, recipe_of
 from danlu.nn.dims import Dims
 from danlu.nn.storages import STORAGES
 from danlu.plan import Memory, Plan, Work
@@ -140,6 +140,11 @@ def test_a_refusal_says_another_way_to_train() -> None:
     assert light < least
     with pytest.raises(ConfigError, match=r"even with .*: adapter=lora.* would need .* and fit, or take a smaller"):
         plan((light + least) / 2).check()
+
+
+def test_a_model_in_which_no_adapter_finds_a_place() -> None:
+    made = recipe_of(Spec("recurrent", {"model": 32, "layers": 1, "context": 64}), vocab=50)
+    assert list(Search(Work(recipe=made, rows=1, length=8), law).lighter()) == []
 
 
 @pytest.mark.skipif("nf4" not in set(STORAGES), reason="no storage of four bits is here")

@@ -47,7 +47,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The file memory.yaml: a step is ``rows`` of ``length`` tokens, and one more, which is watched, ``wider`` times."""
+    """The file memory.yaml: a step is ``rows`` of ``length`` tokens; one more, which is watched, is ``wider``."""
 
     seed: int
     steps: int
@@ -99,7 +99,7 @@ def read(*, quick: bool = False) -> Bench:
     text = resources.files("danlu.lab").joinpath("memory.yaml").read_text(encoding="utf-8")
     raw = yaml.safe_load(text)
     if quick:
-        raw |= {"steps": 3, "vocab": 512}
+        raw |= {"steps": 3, "vocab": 512, "wider": 1}
         raw["recipe"]["architecture"] |= {"model": 64, "layers": 4, "heads": 4, "ffn": 256}
     return config.read(Bench, raw, "memory.yaml")
 

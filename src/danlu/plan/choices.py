@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from ..core.errors import ConfigError
 from ..core.spec import Spec
 from ..nn.storages import STORAGES
 from .estimates import recut, restated, scaled
 from .overhead import PROCESS, fragmentation
 from .ranks import SHARDED, Ranks
 from .roofline import training_operations
+from .trained import trained
 from .work import Memory, Work
 
 CHUNK = 256
@@ -84,7 +86,9 @@ class Search:
     def _lights(self) -> Iterator[Work]:
         for storage in LIGHTER:
             if not self.work.adapter if storage is None else _bits(storage) < _bits(self.work.storage):
-                yield replace(self.work, adapter=self.work.adapter or ADAPTER, storage=storage)
+                light = replace(self.work, adapter=self.work.adapter or ADAPTER, storage=storage)
+                if _placed(light):
+                    yield light
 
     def every(self) -> list[Choice]:
         return [*self.same(), *self.sharded(), *self.lighter()]
@@ -161,6 +165,15 @@ class Search:
         if key not in self.known:
             self.known[key] = self.find(work)
         return self.known[key]
+
+
+def _placed(work: Work) -> bool:
+    """Whether the adapter finds a place in the model: there are models without linear maps."""
+    try:
+        trained(work)
+    except ConfigError:
+        return False
+    return True
 
 
 def _bits(storage: Spec | None) -> float:

@@ -38,16 +38,21 @@ def scaled(memory: Memory, kind: str, factor: float) -> Memory:
 def restated(memory: Memory, before: Work, after: Work) -> Memory:
     """The same activations around other states: fewer numbers that train, frozen ones as they are kept.
 
-    A number that trains or stays whole takes the bytes it takes before; a stored one its storage's bits.
+    A number that trains or stays whole takes the bytes it takes before; a stored one its storage's bits. Of half-width
+    copies a stored weight has none, and a frozen one that is computed again only that of the block at hand.
     """
     old, new = trained(before), trained(after)
     share, held = new.trains / max(old.trains, 1), memory.phases["step"]
     whole = new.frozen - new.stored
     each = (held.get("weights", 0) + held.get("frozen weights", 0)) / (old.trains + old.frozen)
     states = {"weights": round(each * new.trains), "frozen weights": round(each * whole + new.stored * new.bits / 8)}
+    copied = 1 - new.stored / (new.trains + new.frozen)
+    if before.adapter is None and after.recompute in ("ops", "blocks"):
+        copied /= after.recipe.dims.layers
+    factors = {**dict.fromkeys(FOLLOW, share), "weight copies": copied}
     phases = {}
     for phase, kinds in memory.phases.items():
-        less = {kind: round(b * share) if kind in FOLLOW else b for kind, b in kinds.items()}
+        less = {kind: round(b * factors.get(kind, 1)) for kind, b in kinds.items()}
         phases[phase] = less | states
     return Memory(phases, memory.notes)
 
