@@ -45,4 +45,4 @@ def test_a_run_of_this_form(form, tmp_path: Path) -> None:
 def test_it_is_planned_before_it_runs(form, tmp_path: Path) -> None:
     plan = danlu.plan(write_recipe(tmp_path, **FORMS[form]))  # type: ignore[operator]
     assert plan.fits
-    assert ("lower bound" in plan.table()) == (form in ("t5", "transformer"))
+    assert plan.memory.phases.keys() >= {"load", "loss", "backward", "step"}, "the step of every form is traced"

@@ -15,8 +15,8 @@ from ..core.files import read_json
 from ..models.hub import located
 from ..models.tensors import names_in, opened, tensors_of
 from ..peft.attached import Base
+from ..peft.members import OWN
 
-OWN, STATE = "danlu/adapter.json", "danlu/adapter.safetensors"
 PEFT, PEFT_STATE = "adapter_config.json", "adapter_model.safetensors"
 SAMPLE = 64  # rows of each tensor that a fingerprint reads
 

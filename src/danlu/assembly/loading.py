@@ -15,8 +15,9 @@ from ..nn.model import Model
 from ..nn.storages import STORAGES, Storage
 from ..peft.attached import Attached, Base, activate, attach, detach, restore_state
 from ..peft.formats import Opened
+from ..peft.members import OWN, STATE
 from . import foreign
-from .folder import OWN, PEFT, PEFT_STATE, STATE, check, described, found, holds_adapter, tensors_in
+from .folder import PEFT, PEFT_STATE, check, described, found, holds_adapter, tensors_in
 
 if TYPE_CHECKING:
     from ..tokenize import Tokenizer

@@ -14,8 +14,9 @@ from ..core.files import new_folder, write_json
 from ..models.writing import SHARD
 from ..nn.model import Model
 from ..peft.attached import Attached, restore_state, state_of
+from ..peft.members import OWN, STATE
 from . import foreign
-from .folder import OWN, STATE, relative, tensors_in
+from .folder import relative, tensors_in
 
 if TYPE_CHECKING:
     from ..tokenize import Tokenizer

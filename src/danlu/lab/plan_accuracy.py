@@ -87,7 +87,9 @@ def read() -> dict[str, Work]:
     """The recipes of plan_accuracy.yaml, by name."""
     import torch
 
-    raw = yaml.safe_load((resources.files(__package__) / "plan_accuracy.yaml").read_text(encoding="utf-8"))
+    raw = yaml.safe_load(
+        (resources.files(__package__ or "danlu.lab") / "plan_accuracy.yaml").read_text(encoding="utf-8")
+    )
     made = {name: _model(dict(said)) for name, said in raw["models"].items()}
     cases = {name: config.read(Case, said, name) for name, said in raw["recipes"].items()}
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -10,12 +10,14 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.nn.modules import module as hooks
 
 from .inside import inside, workspace
+from .numberless import INDEXED, PLACES, compared, indices, leaves, moved, placed, runs_really, summed, written
 
 aten: Any = torch.ops.aten
+modules: Any = nn.Module
 Place = tuple[str, int]
 """A phase, and how many blocks have begun since its beginning."""
 Moments = dict[Place, dict[str, int]]
@@ -64,12 +66,12 @@ class Trace(FakeTensorMode):
             hooks.register_module_forward_pre_hook(self._enters),
             hooks.register_module_forward_hook(self._leaves, always_call=True),
         )
-        moving, nn.Module._apply = nn.Module._apply, _moved
+        moving, modules._apply = nn.Module._apply, moved
         try:
             with self:
                 yield self
         finally:
-            nn.Module._apply = moving
+            modules._apply = moving
             for handle in handles:
                 handle.remove()
 
@@ -102,7 +104,7 @@ class Trace(FakeTensorMode):
         kwargs = kwargs or {}
         if self.inside:
             return super().__torch_dispatch__(func, types, args, kwargs)
-        given = [value for value in _leaves((args, kwargs.values())) if isinstance(value, Tensor)]
+        given = [value for value in leaves((args, kwargs.values())) if isinstance(value, Tensor)]
         self.inside = True
         try:
             out = self._run(func, types, args, kwargs, given)
@@ -112,28 +114,28 @@ class Trace(FakeTensorMode):
         return out
 
     def _run(self, func: Any, types: Any, args: Any, kwargs: Any, given: list[Tensor]) -> Any:
-        if _real(func, kwargs, given):
+        if runs_really(func, kwargs, given):
             return func(*args, **kwargs)
         if func is aten._local_scalar_dense.default:
             return 1.0 if given[0].is_floating_point() else 1
         if func is aten.equal.default:
             return True
         if func is aten.add.Tensor and self.phase == "backward" and len(given) == 2 and not kwargs:
-            into = _summed(given)
+            into = summed(given)
             if into is not None:
                 func, args = aten.add_.Tensor, into
-        if func in _INDEXED:
-            args = _indices(args)
-        out = super().__torch_dispatch__(func, types, args, kwargs)
-        if func._schema.is_mutable and (kept := _written(func, args, kwargs)) is not None:
+        if func in INDEXED:
+            args = indices(args)
+        out: Any = super().__torch_dispatch__(func, types, args, kwargs)
+        if func._schema.is_mutable and (kept := written(func, args, kwargs)) is not None:
             return kept
         if func is aten.mkldnn_rnn_layer.default:
             with self:
                 return (*out[:3], torch.empty(workspace(args), dtype=torch.uint8))
-        return _placed(out, given[0].shape[_dim(func, args, kwargs)]) if func in _PLACES else out
+        return placed(out, given[0].shape[compared(func, args, kwargs)]) if func in PLACES else out
 
     def _born(self, func: Any, args: Any, given: list[Tensor], out: Any) -> None:
-        made = [value for value in _leaves((out,)) if isinstance(value, Tensor)]
+        made = [value for value in leaves((out,)) if isinstance(value, Tensor)]
         fresh = [tensor for tensor in made if self._note(tensor)]
         if func is aten._to_copy.default and fresh and (source := self.held(given[0])) and "weights" in source.kind:
             self.call("weight copies", fresh)
@@ -215,21 +217,6 @@ class Trace(FakeTensorMode):
         return found
 
 
-def _moved(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-    """What ``module.to`` does; torch's own exchanges the insides of tensors, which those without memory refuse."""
-    for child in module.children() if recurse else ():
-        child._apply(change)
-    for name, parameter in module._parameters.items():
-        if parameter is not None:
-            with torch.no_grad():
-                new = change(parameter)
-            if new is not parameter:
-                module._parameters[name] = nn.Parameter(new, parameter.requires_grad)
-    for name, buffer in module._buffers.items():
-        module._buffers[name] = None if buffer is None else change(buffer)
-    return module
-
-
 def _kind(held: Held) -> str:
     """What outlives the pass in which a module made it was kept for the way back."""
     if held.kind:
@@ -237,85 +224,3 @@ def _kind(held: Held) -> str:
     if held.room and held.died != held.born:
         return f"activations: {held.room}"
     return held.room if held.room == "logits" else "temporary"
-
-
-def _real(func: Any, kwargs: dict[str, Any], given: list[Tensor]) -> bool:
-    """Whether an operation has nothing to do with tensors without memory."""
-    if given:
-        return not any(isinstance(t, FakeTensor) or t.device.type == "meta" for t in given)
-    kind = kwargs.get("dtype")
-    if kind is None:
-        return func._schema.name in _WHOLE
-    return kind in _COUNTS and str(kwargs.get("device")) != "meta"
-
-
-_COUNTS = frozenset({torch.int64, torch.int32, torch.bool})  # narrower ones are codes of real numbers
-_WHOLE = frozenset({"aten::arange", "aten::randint", "aten::randperm", "aten::tril_indices", "aten::triu_indices"})
-_INDEXED = frozenset({aten.index.Tensor, aten.index_put.default, aten.index_put_.default})
-
-
-def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
-    """The tensor that an operation writes into, if it has memory: it stays the one it is, whatever was written."""
-    for number, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            value = args[number] if number < len(args) else kwargs.get(argument.name)
-            if isinstance(value, Tensor) and not isinstance(value, FakeTensor):
-                return value
-    return None
-
-
-_PLACES = frozenset({
-    aten.topk.default, aten.sort.default, aten.sort.stable, aten.argsort.default, aten.argmax.default,
-    aten.argmin.default, aten.max.dim, aten.min.dim, aten.multinomial.default,
-})  # fmt: skip
-
-
-def _dim(func: Any, args: Any, kwargs: dict[str, Any]) -> int:
-    """Along which dimension values are compared."""
-    names = [argument.name for argument in func._schema.arguments]
-    values = {**dict(zip(names, args, strict=False)), **kwargs}
-    return -1 if values.get("dim") is None else int(values["dim"])
-
-
-def _placed(out: Any, size: int) -> Any:
-    """Places among values that are not there are spread evenly, and are real numbers."""
-    if isinstance(out, (tuple, list)):
-        return tuple(_placed(each, size) for each in out)
-    if out.is_floating_point():
-        return out
-    with unset_fake_temporarily():
-        return (torch.arange(out.numel()) % size).view(out.shape)
-
-
-def _indices(args: Any) -> Any:
-    """Places instead of masks, which say only by their numbers how many they choose."""
-    chosen: list[Any] = []
-    for index in args[1]:
-        masks = index is not None and index.dtype is torch.bool and not isinstance(index, FakeTensor)
-        chosen.extend(index.nonzero().unbind(-1) if masks else (index,))
-    return (args[0], chosen, *args[2:])
-
-
-def _summed(given: list[Tensor]) -> tuple[Tensor, Tensor] | None:
-    """The sum that torch's engine takes of two gradients of one tensor is written into one that nobody else holds.
-
-    For tensors without memory it would make a third.
-    """
-    if torch._C._current_autograd_node() is not None:
-        return None
-    for one, other in (given, given[::-1]):
-        alone = one._use_count() <= ALONE and one.untyped_storage()._cdata != other.untyped_storage()._cdata
-        if alone and one.shape == other.shape and one.dtype == other.dtype:
-            return one, other
-    return None
-
-
-ALONE = 2
-
-
-def _leaves(values: Iterable[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, (list, tuple)):
-            yield from _leaves(value)
-        else:
-            yield value

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..assembly.folder import STATE, check, described, tensors_in
+from ..assembly.folder import check, described, tensors_in
 from ..assembly.loading import adapter_folder, base_of
 from ..core.errors import ConfigError
 from ..core.files import MANIFEST, verify
 from ..core.spec import Spec
 from ..nn.model import Model
 from ..peft.attached import restore_state
+from ..peft.members import STATE
 from .recipe import Recipe
 
 
