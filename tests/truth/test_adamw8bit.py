@@ -39,7 +39,7 @@ def test_it_is_its_formula(shape: tuple[int, int], rough: bool) -> None:
     """Means are rounded to the nearest code after each step; tensors of fewer than 4096 numbers are not rounded."""
     rng = np.random.default_rng(0)
     start, gradients = rng.normal(size=shape), [rng.normal(size=shape) * 10.0 ** rng.integers(-3, 1) for _ in range(5)]
-    tables = [codes.dynamic(signed=signed).double().numpy() for signed in (True, False)]
+    tables = [codes.code(signed=signed).values.double().numpy() for signed in (True, False)]
     w, m, v = start.ravel().copy(), np.zeros(start.size), np.zeros(start.size)
     for t, g in enumerate((g.ravel() for g in gradients), 1):
         m, v = BETAS[0] * m + (1 - BETAS[0]) * g, BETAS[1] * v + (1 - BETAS[1]) * g * g
@@ -57,7 +57,7 @@ def test_it_is_its_formula(shape: tuple[int, int], rough: bool) -> None:
 
 def test_the_table_is_seven_decades_of_middles() -> None:
     """By hand: the last decade of the signed table has 64 middles of [0.1, 1], the first one: 0.55 · 10⁻⁶."""
-    signed, unsigned = codes.dynamic(signed=True), codes.dynamic(signed=False)
+    signed, unsigned = codes.code(signed=True).values, codes.code(signed=False).values
     assert len(signed) == len(unsigned) == 256
     assert signed[-2].item() == pytest.approx(1 - 0.9 / 128)
     assert unsigned[-2].item() == pytest.approx(1 - 0.9 / 256)
@@ -68,7 +68,7 @@ def test_the_table_is_seven_decades_of_middles() -> None:
 @pytest.mark.parametrize("signed", [True, False])
 def test_codes_are_the_nearest(signed: bool) -> None:
     """Every cell of the look-up holds one border at most: against a search over the whole table."""
-    table = codes.dynamic(signed=signed)
+    table = codes.code(signed=signed).values
     rng = torch.Generator().manual_seed(1)
     spread = torch.randn(1 << 16, generator=rng).mul_(2).exp() * torch.randn(1 << 16, generator=rng)
     borders = (table[1:] + table[:-1]) / 2

@@ -19,8 +19,8 @@ def fragmentation(kinds: Mapping[str, int], place: str) -> int:
     for larger tensors: 4 %. On a CPU malloc gives large tensors back at once and keeps small ones: 6 % of resident
     memory. What stays for the whole run leaves no holes.
 
-    Source: torch/c10/cuda/CUDACachingAllocator (kSmallSize, kLargeBuffer, kRoundLarge); the shares are danlu's own
-    measure, of which docs/planner-accuracy.md shows the rest.
+    Source: torch/c10/cuda/CUDACachingAllocator (kSmallSize, kLargeBuffer, kRoundLarge); the shares are allowances
+    that danlu chose, not measurements.
     """
     moving = sum(bytes_ for kind, bytes_ in kinds.items() if kind not in STAYS)
     return round(SHARE[place] * moving) + SEGMENT

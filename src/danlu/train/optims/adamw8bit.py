@@ -22,7 +22,7 @@ class AdamW8bit(Optim):
     """Steps as adamw does, but keeps both running means as 8-bit codes with one scale a block of 256 numbers.
 
     m, v = read(codes);  the step of adamw with them;  codes = write(m, v): value ≈ table[code] · max |block|,
-    the table dense near zero (``codes.dynamic``), signed for m and unsigned for v. The weights move by m and v before
+    the table dense near zero (``quant.dynamic``), signed for m and unsigned for v. The weights move by m and v before
     they are rounded. Tensors of fewer than 4096 numbers keep 32 bits.
 
     State: 2.03 bytes a parameter.

@@ -8,24 +8,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ...quant.dynamic import dynamic
+
 BLOCK = 256
 AT_ONCE = 1 << 20
 """Numbers that are computed with at a time, so that wide copies of a state never exist whole."""
-
-
-def dynamic(*, signed: bool) -> Tensor:
-    """The 256 values in [-1, 1], or [0, 1], in rising order: decades 10⁻⁶ … 10⁰, each with twice as many as the last.
-
-    Decade i of 7 holds the middles of 2ⁱ (signed) or 2ⁱ⁺¹ equal parts of [0.1, 1], times 10^(i - 6); besides 0 and 1.
-    Source: Dettmers et al. 2021, arXiv:2110.02861, §1.3 and appendix F; Dettmers 2015, arXiv:1511.04561, §4.
-    """
-    found = [0.0, 1.0]
-    for decade in range(7):
-        parts = 2 ** (decade if signed else decade + 1)
-        edges = torch.linspace(0.1, 1, parts + 1)
-        middles = (edges[1:] + edges[:-1]) / 2 * 10.0 ** (decade - 6)
-        found += [*middles.tolist(), *((-middles).tolist() if signed else [])]
-    return torch.tensor(sorted(found))
 
 
 class Code:
@@ -40,7 +27,7 @@ class Code:
 
     @classmethod
     def of(cls, *, signed: bool) -> Self:
-        values = dynamic(signed=signed)
+        values = torch.tensor(dynamic(signed=signed))
         borders = (values[1:] + values[:-1]) / 2
         cells = torch.arange(1 << 16, dtype=torch.int32)
         ends = (cells << 16).view(torch.float32), ((cells << 16) | 0xFFFF).view(torch.float32)
