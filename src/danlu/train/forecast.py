@@ -12,11 +12,13 @@ from ..core import config
 from ..data import Prepared
 from ..models import Architecture
 from ..models.hub import located
-from ..plan import Memory, Plan, Work
-from ..plan.devices import device, unmeasured
+from ..nn.storages import STORAGES
+from ..plan import Memory, Plan, Work, parameters
+from ..plan.devices import device, memory_of_machine, unmeasured
 from ..plan.ranks import Ranks
 from ..tokenize import load_tokenizer
 from .continued import continued
+from .parts import precision_of
 from .pieces import rows_a_batch, rows_at_once
 from .recipe import Recipe
 from .traced import memory_of
@@ -75,6 +77,15 @@ def fitting(recipe: Recipe, architecture: Architecture, data: Prepared) -> Memor
     """The bytes of a run about to start; raises ConfigError with the change that makes it fit if it does not."""
     work = replace(work_of(recipe, architecture), **_known(recipe, data))
     return Plan(title="this run", work=work, device=unmeasured(), memory_of=memory_of).check().memory
+
+
+def expect_room(recipe: Recipe) -> None:
+    """Raises ConfigError, before a weight is read, if the frozen weights alone are more than this machine has."""
+    each = precision_of(recipe).weights.itemsize
+    if recipe.storage:
+        each = min(each, recipe.storage.build(STORAGES, where="storage").bits / 8)
+    if each * parameters(architecture_of(recipe)).total > memory_of_machine():
+        forecast(recipe, title="this run").check()
 
 
 def _known(recipe: Recipe, data: Prepared) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from .checkpoint import Checkpoints
 from .continued import continued, restore
 from .curves import draw
 from .folder import Folder
-from .forecast import fitting
+from .forecast import expect_room, fitting
 from .hooks import Hook, Sight
 from .parts import build, check, goal, hooks, origin
 from .pieces import rows_at_once, steps_of
@@ -83,6 +83,7 @@ class _Work:
         recipe, adapter = continued(recipe)
         self.recipe, self.folder = recipe, folder
         self.hooks = hooks(recipe)
+        expect_room(recipe)
         model, self.tokenizer = origin(recipe)
         restore(model, adapter)
         check(recipe, model, self.tokenizer)

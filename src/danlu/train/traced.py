@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from ..core.errors import DanluError
 from ..models import Recipe, on_meta
 from ..nn.attention import Attends
 from ..nn.cells import Cell
@@ -22,6 +24,7 @@ from ..nn.norms import Norm
 from ..nn.sites import Attachment
 from ..nn.storages import Stored
 from ..nn.wirings import Wiring
+from ..plan import parameters
 from ..plan.depth import deepened, depths, shallow
 from ..plan.trace import Moments, Trace
 from ..plan.work import Memory, Work
@@ -52,6 +55,33 @@ def memory_of(work: Work) -> Memory:
 
 
 def _traced(work: Work) -> Memory:
+    try:
+        return _rehearsed(work)
+    except DanluError:
+        raise
+    except Exception as error:  # a part from outside may do what only tensors with memory can
+        logging.getLogger("danlu").debug("the step could not be traced", exc_info=True)
+        return _held(
+            work, f"this step cannot be traced ({type(error).__name__}): only what is held between steps counts"
+        )
+
+
+def _held(work: Work, note: str) -> Memory:
+    """Weights, and of those that train gradients and AdamW's states: less than any step takes."""
+    total, trains = parameters(work.recipe).total, trained_numbers(work)
+    held = {"frozen weights": 4 * (total - min(total, trains)), "weights": 4 * trains}
+    return Memory({"load": held, "step": held | {"gradients": 4 * trains, "optimizer": 8 * trains}}, (note,))
+
+
+def trained_numbers(work: Work) -> int:
+    """How many numbers train, counted on a model without memory."""
+    model = on_meta(work.recipe)
+    with torch.device("meta"):
+        parts.adapt(recipe_of(work), model)
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _rehearsed(work: Work) -> Memory:
     imagined = work.device != "cpu" and not torch.cuda.is_available()
     return Memory(_phases(_moments(work)), (IMAGINED,) if imagined else ())
 
