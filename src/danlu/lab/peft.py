@@ -19,6 +19,9 @@ from ..evaluate import perplexity
 from ..infer import Local
 from ..life import Life, LifeRecipe
 from ..life import run as live
+from ..train.forecast import architecture_of, work_of
+from ..train.measured import allocated
+from ..train.recipe import Recipe
 from ..world import world
 from ..world.corpora.biographies import Biographies
 from .page import Column, markdown, scatter
@@ -64,7 +67,7 @@ def run(
 ) -> list[dict[str, Any]]:
     """Trains the base once and then each method on the same batches; writes peft.md, peft.json and peft.png.
 
-    trained: numbers that training moves; peak: of a step beyond what the process held before; task: questions about
+    trained: numbers that training moves; peak: the highest sum of tensors in a step; task: questions about
     people never heard of that are answered so; still known: facts about people the base knows but was never asked
     about; old text: how many bits a byte biographies in new words cost more than before.
     Methods that are finished are not trained again. ``quick`` trains next to nothing, to see that all works.
@@ -119,14 +122,15 @@ def _recipe(bench: Bench, method: Method) -> dict[str, Any]:
 
 
 def _row(life: Life, name: str) -> dict[str, Any]:
-    report = life.figures(name)["report"]
-    seconds = report["step_seconds"]
-    figures = {
+    figures = life.figures(name)
+    recipe, report = config.load(Recipe, figures["recipe"]), figures["report"]
+    return {
+        "method": name,
         "trained": report["trained"],
-        "peak_bytes": report["this_process"]["peak_bytes"],
-        "step_seconds": seconds,
+        "peak_bytes": allocated(work_of(recipe, architecture_of(recipe))),
+        "step_seconds": report["step_seconds"],
+        **_known(life, f"{name}_exam"),
     }
-    return {"method": name, **figures, **_known(life, f"{name}_exam")}
 
 
 def _known(life: Life, exam: str) -> dict[str, float]:
