@@ -18,10 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from train_killed import CHANGES, child, ended, killed_at_operation, run
 from train_tiny import write_recipe
 
-from danlu.core import config
 from danlu.core.files import sha256
-from danlu.train import forecast
-from danlu.train.recipe import Recipe
 
 METHODS = {
     "lora": {"adapter": {"use": "lora", "rank": 4, "dropout": 0.1}, "also_train": ["embed", "head"]},
@@ -70,7 +67,6 @@ def main(folder: Path) -> None:
 
 def cases(folder: Path, changes: dict) -> dict:
     recipe = write_recipe(folder, **{**changes, "train": TRAIN})
-    plan(recipe)  # remembered by every child
     assert ended(child(lambda: run(recipe, folder / "whole"))) == 0
     found = {"whole": left(folder / "whole")}
     for kill in (in_a_save, midway):
@@ -80,12 +76,6 @@ def cases(folder: Path, changes: dict) -> dict:
         resumed = "going on after step" in (out / "log.txt").read_text()
         found[kill.__name__] = {"code": code, "resumed": resumed, **left(out)}
     return found
-
-
-def plan(recipe: Path) -> None:
-    """The rehearsal of a step takes seconds, and is the same for all runs."""
-    read = config.load(Recipe, recipe)
-    forecast.fitting(read, forecast.architecture_of(read))
 
 
 if __name__ == "__main__":

@@ -132,10 +132,12 @@ def test_an_exploding_loss_is_rewound(tmp_path: Path, monkeypatch: pytest.Monkey
     recipe = poisoned(tmp_path, monkeypatch, 1.0, 50)
     real, struck = Trainer._move, []
 
-    def move(trainer: Trainer, lr: float) -> None:
-        wild = trainer.step == 7 and not struck
-        struck.append(lr) if wild else None
-        real(trainer, 30.0 if wild else lr)
+    def move(trainer: Trainer, divisor: float, norm: float) -> None:
+        if trainer.step == 7 and not struck:
+            struck.append(norm)
+            for group in trainer.optimizer.param_groups:
+                group["lr"] = 30.0
+        real(trainer, divisor, norm)
 
     monkeypatch.setattr(Trainer, "_move", move)
     done = running.train(recipe, out=tmp_path / "out", quiet=True)
