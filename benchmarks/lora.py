@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE))
 
 from table import medians, row, skipped, text  # noqa: E402
 
-LENGTH, ROWS, STEPS, ROUNDS, RANK = 512, 4, 4, 2, 16  # the first of STEPS warms up and is not timed
+LENGTH, ROWS, STEPS, ROUNDS, RANK = 512, 2, 4, 2, 16  # the first of STEPS warms up and is not timed
 VOCAB = 6400
 LLAMA = {"use": "llama", "model": 768, "layers": 12, "heads": 12, "ffn": 2560, "context": 1024}
 OURS = {"all": "blocks.*.{q,k,v,o,gate,up,down}", "qv": "blocks.*.{q,v}"}

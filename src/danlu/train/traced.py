@@ -35,7 +35,7 @@ from .rehearsal import dress, recipe_of, staged, warm
 from .trainer import Trainer
 
 ROOMS: dict[type[nn.Module], str] = {
-    Attachment: "adapter", Stored: "dequantized", Norm: "norms", Attends: "attention", FeedForward: "ffn",
+    Attachment: "adapter", Norm: "norms", Attends: "attention", FeedForward: "ffn",
     Cell: "recurrence", Head: "logits", Wiring: "stream", Model: "stream",
 }  # fmt: skip
 IMAGINED = "bytes of a GPU that is not here: its kernels are taken to hold what those of this machine do"
