@@ -33,8 +33,8 @@ THEIRS = {
 
 
 WHY = (
-    "torch's profiler: 77 % of our step are products and 15 % fused attention, the same calls on both sides; the rest that "
-    "could be saved is 8 %. Everything is kept for backward here (recompute: keep)"
+    "torch's profiler: 77 % of our step are products and 15 % fused attention, the same calls on both sides, so 8 % "
+    "are left to save. Everything is kept for backward here (recompute: keep)"
 )
 
 
