@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from ..core.errors import MissingExtra
 from ..core.files import atomic
+
+NAMES, FEW = 25, 4  # points that can all be named, and how many are where there are more
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,17 @@ def _pad(line: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
 
 
+def _named(rows: Sequence[dict[str, Any]], column: Column) -> Sequence[dict[str, Any]]:
+    if len(rows) <= NAMES:
+        return rows
+    middle = median(column.value(row) for row in rows)
+    return sorted(rows, key=lambda row: -abs(column.value(row) - middle))[:FEW]
+
+
 def scatter(path: Path, rows: Sequence[dict[str, Any]], *, across: Column, up: Sequence[Column]) -> None:
-    """A panel for each column of ``up``, a named point for each row; ``across`` is spaced by factors of ten.
+    """A panel for each column of ``up``, a point for each row; ``across`` is spaced by factors of ten.
+
+    Where there are too many points for their names, only those farthest from the median are named.
 
     Raises: MissingExtra without matplotlib.
     """
@@ -59,9 +71,9 @@ def scatter(path: Path, rows: Sequence[dict[str, Any]], *, across: Column, up: S
         place.set_xlabel(across.heading)
         place.set_ylabel(column.heading)
         place.grid(alpha=0.3)
-        for row in rows:
+        place.scatter([across.value(row) for row in rows], [column.value(row) for row in rows], s=18, color="tab:blue")
+        for row in _named(rows, column):
             x, y = across.value(row), column.value(row)
-            place.scatter([x], [y], s=18, color="tab:blue")
             place.annotate(row["method"], (x, y), fontsize=7, xytext=(3, 3), textcoords="offset points")
     with atomic(path) as draft:
         figure.savefig(draft, dpi=110, format="png")
