@@ -56,6 +56,7 @@ COLUMNS = (
     Column("trained", "trains", ",d"),
     Column("peak_bytes", "peak, MiB", ",.1f", 2**20),
     Column("step_seconds", "step, ms", ",.1f", 1e-3),
+    Column("loss", "task, nats", ".3f"),
     Column("task", "task, %", ".1f", 0.01),
     Column("kept", "still known, %", ".1f", 0.01),
     Column("forgotten", "old text, bits/byte", "+.3f"),
@@ -67,7 +68,8 @@ def run(
 ) -> list[dict[str, Any]]:
     """Trains the base once and then each method on the same batches; writes peft.md, peft.json and peft.png.
 
-    trained: numbers that training moves; peak: the highest sum of tensors in a step; task: questions about
+    trained: numbers that training moves; peak: the highest sum of tensors in a step; task: the loss on held-out
+    answers, and questions about
     people never heard of that are answered so; still known: facts about people the base knows but was never asked
     about; old text: how many bits a byte biographies in new words cost more than before.
     Methods that are finished are not trained again. ``quick`` trains next to nothing, to see that all works.
@@ -129,6 +131,7 @@ def _row(life: Life, name: str) -> dict[str, Any]:
         "trained": report["trained"],
         "peak_bytes": allocated(work_of(recipe, architecture_of(recipe))),
         "step_seconds": report["step_seconds"],
+        "loss": report["held_out_loss"]["after"],
         **_known(life, f"{name}_exam"),
     }
 
@@ -160,4 +163,4 @@ def _write(folder: Path, rows: list[dict[str, Any]]) -> None:
     write_json(folder / "peft.json", rows)
     write_text(folder / "peft.md", markdown(COLUMNS, rows) + "\n")
     measured = [row for row in rows if "trained" in row]
-    scatter(folder / "peft.png", measured, across=COLUMNS[1], up=(COLUMNS[4], COLUMNS[5], COLUMNS[6]))
+    scatter(folder / "peft.png", measured, across=COLUMNS[1], up=(COLUMNS[4], COLUMNS[6], COLUMNS[7]))
