@@ -173,8 +173,6 @@ def test_mistakes_are_one_sentence() -> None:
 
 @pytest.mark.parametrize("use", ["last_layers", "select", "fisher"])
 def test_weights_kept_in_a_storage_do_not_train(use: str) -> None:
-    if "int8" not in STORAGES:
-        pytest.skip("this build of the package keeps weights in no storage")
     model = llama()
     store(model, Spec("int8").build(STORAGES))
     with pytest.raises(ConfigError, match=r"is kept as .*, which cannot train; strike storage"):

@@ -15,21 +15,22 @@ from ..core.files import read_json
 from ..nn.linear import Linear, Map
 from ..nn.model import Model
 from ..nn.sites import Adapted
-from ..nn.storages import STORAGES, Storage, Stored, keepable, maps_of, replace
+from ..nn.storages import STORAGES, PublishedStorage, Storage, Stored, keepable, maps_of, replace
 from .newborn import on_meta
 from .recipe import Architecture
 from .tensors import opened
 from .weights import Entry, kept
 
 
-def storage_in(raw: dict[str, Any]) -> Storage | None:
+def storage_in(raw: dict[str, Any]) -> PublishedStorage | None:
     """The storage that a config.json describes; None if it describes none, or one that is not built."""
     config = raw.get("quantization_config")
-    found = (STORAGES[name].of_published(config) for name in STORAGES) if isinstance(config, dict) else ()
+    known = [part for part in map(STORAGES.__getitem__, STORAGES) if issubclass(part, PublishedStorage)]
+    found = (part.of_published(config) for part in known) if isinstance(config, dict) else ()
     return next((storage for storage in found if storage is not None), None)
 
 
-def held_as(folder: Path, storage: Storage | None = None) -> Storage | None:
+def held_as(folder: Path, storage: Storage | None = None) -> PublishedStorage | None:
     """How the files of a directory keep weights, None if as they are: as ``storage`` says, where it is of that kind.
 
     Raises: ConfigError if it is of another: weights would be rounded twice.
@@ -37,7 +38,7 @@ def held_as(folder: Path, storage: Storage | None = None) -> Storage | None:
     held = storage_in(read_json(folder / "config.json", "the settings of the model"))
     if held is None or storage is None:
         return held
-    if type(held) is not type(storage):
+    if not isinstance(storage, type(held)):
         names = [STORAGES.name_of(one) for one in (held, storage)]
         raise ConfigError(
             f"{folder}: its weights are kept as {names[0]} already, and keeping them as {names[1]} would round them "
@@ -64,7 +65,7 @@ class Keeper:
     ``held`` is how the files keep weights, ``storage`` how the model is to keep those that are plain in the files.
     """
 
-    def __init__(self, model: Model, held: Storage | None, storage: Storage | None) -> None:
+    def __init__(self, model: Model, held: PublishedStorage | None, storage: Storage | None) -> None:
         self.model, self.held, self.storage = model, held, storage
         self.waiting = {f"{n}.weight": part for n, part in maps_of(model).items() if part.weight.is_meta}
         self.maps: dict[str, Map] = {**self.waiting, **kept(model)}
@@ -144,14 +145,15 @@ class Keeper:
 
 def published(entry: Entry, maps: Mapping[str, Stored]) -> dict[str, Tensor] | None:
     """What a directory keeps for an entry, by the names of tensors; None if it is published as plain weights."""
-    parts = [maps[name] for name in entry.ours if name in maps and maps[name].storage.beside]
-    if len(parts) < len(entry.ours):
+    parts = [maps[name] for name in entry.ours if name in maps]
+    ways = [way for part in parts if (way := _way(part))]
+    if len(ways) < len(entry.ours):
         return None
     whole = parts[0]
     if len(parts) > 1:
         rows = [part.rows() for part in parts]
         joined = {key: _upright(entry).pack([row[key] for row in rows]) for key in rows[0]}
-        whole = whole.storage.of_rows(joined, None, whole)
+        whole = ways[0].of_rows(joined, None, whole)
     return {_beside(entry.name, end): tensor for end, tensor in whole.tensors().items()}
 
 
@@ -160,8 +162,8 @@ def described(model: Model, entries: Sequence[Entry], dtype: torch.dtype) -> dic
 
     Raises: ConfigError if maps are kept in several ways.
     """
-    maps = {name: part for name, part in kept(model).items() if part.storage.beside}
-    said = [part.storage.published(dtype) for part in maps.values()]
+    maps = {name: part for name, part in kept(model).items() if _way(part)}
+    said = [way.published(dtype) for part in maps.values() if (way := _way(part))]
     if not said:
         return {}
     if any(one != said[0] for one in said):
@@ -182,14 +184,19 @@ def _linear(model: Model, entry: Entry) -> bool:
 
 
 def _cut(whole: Stored, entry: Entry, targets: Sequence[Tensor]) -> list[Stored]:
-    if len(targets) == 1:
+    way = _way(whole)
+    if len(targets) == 1 or way is None:
         return [whole]
     sizes = [len(target) for target in targets]
     pieces = {key: _upright(entry).unpack(tensor, sizes) for key, tensor in whole.rows().items()}
     return [
-        whole.storage.of_rows({key: part[i].contiguous() for key, part in pieces.items()}, None, whole)
-        for i in range(len(sizes))
+        way.of_rows({key: part[i].contiguous() for key, part in pieces.items()}, None, whole) for i in range(len(sizes))
     ]
+
+
+def _way(part: Stored) -> PublishedStorage | None:
+    """How a map is kept, if directories can say so."""
+    return part.storage if isinstance(part.storage, PublishedStorage) else None
 
 
 def _upright(entry: Entry) -> Entry:

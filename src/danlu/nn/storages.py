@@ -80,33 +80,40 @@ class Stored(Map, ABC):
 class Storage(ABC):
     """A way to keep the weight of a frozen linear map.
 
-    ``bits`` a parameter, constants included; ``beside`` are the ends of names (see ``Stored.tensors``) by which a
-    published checkpoint shows that it keeps a weight this way, none for a way that other libraries do not know.
+    ``bits`` a parameter, constants included. Checkpoints keep plain tensors unless the way is published.
     """
 
     bits: float
-    beside: Collection[str] = ()
 
     @abstractmethod
     def keep(self, weight: Tensor, bias: Tensor | None, axes: tuple[str, str]) -> Stored:
         """A map that answers nearly as ``weight`` (out, in) does. The bias stays as it is."""
 
+
+class PublishedStorage(Storage, ABC):
+    """A storage that other libraries read and write.
+
+    ``beside`` are the ends of names (see ``Stored.tensors``) by which a checkpoint shows that it keeps a weight so.
+    """
+
+    beside: Collection[str]
+
+    @abstractmethod
     def published(self, dtype: torch.dtype) -> dict[str, Any]:
         """``quantization_config`` of a config.json; ``dtype`` is that of the model's other numbers."""
-        return {}
 
     @classmethod
+    @abstractmethod
     def of_published(cls, config: dict[str, Any]) -> Self | None:
         """The storage that a ``quantization_config`` describes; None if it is another's."""
-        return None
 
+    @abstractmethod
     def restore(self, tensors: dict[str, Tensor], bias: Tensor | None, axes: tuple[str, str]) -> Stored:
         """The map whose ``tensors()`` these are; raises CheckpointError for what does not fit together."""
-        raise NotImplementedError
 
+    @abstractmethod
     def of_rows(self, rows: dict[str, Tensor], bias: Tensor | None, like: Stored) -> Stored:
         """The map whose ``rows()`` these are, kept as ``like`` is."""
-        raise NotImplementedError
 
 
 STORAGES: Registry[type[Storage]] = Registry("storage", Storage, "danlu.quant")

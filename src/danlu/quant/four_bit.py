@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import CheckpointError, ConfigError
-from ..nn.storages import Storage, Stored
+from ..nn.storages import PublishedStorage, Stored
 from .dynamic import dynamic, encode
 from .packed import GROUP, Packed, pack
 from .pieces import COMPUTE, compute_dtype, dtype_name
@@ -19,7 +19,7 @@ from .pieces import COMPUTE, compute_dtype, dtype_name
 BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
-class FourBit(Storage, ABC):
+class FourBit(PublishedStorage, ABC):
     """A storage of 4 bits. ``code`` are its 16 values, by the number that stands for each.
 
     ``block`` weights share a constant, the largest of them; ``double`` keeps the constants in 8 bits, less their mean

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import CheckpointError
-from ..nn.storages import STORAGES, Storage, Stored
+from ..nn.storages import STORAGES, PublishedStorage, Stored
 from .packed import LEAST
 from .pieces import Pieced, compute_dtype
 
@@ -17,7 +17,7 @@ LARGEST = 127
 
 
 @STORAGES.add("int8")
-class Int8(Storage):
+class Int8(PublishedStorage):
     """Keeps each weight as one of 255 equal steps up to the largest of its row.
 
     w ≈ q · s_o / 127,  s_o = max_i |w_oi|,  q = round(127 · w / s_o): 8 + 32 / in bits a parameter.
