@@ -102,7 +102,7 @@ class Generation:
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         waiting = sorted(self.rows, key=lambda row: len(row.prompt), reverse=True)
-        decoder = self.sampling.decoder()
+        decoder = self.sampling.decoder(self.stops)
         while waiting:
             size = self._fitting(waiting[0])
             yield from self._wave(waiting[:size], decoder)
@@ -134,7 +134,7 @@ class Generation:
 @torch.inference_mode()
 def _choose(decoder: Decoder, logits: Tensor, rows: list[Row]) -> tuple[Tensor, Tensor]:
     """The tokens (B,) and their log-probabilities (B,) before any filter.  logits: (B, V)."""
-    tokens = decoder.choose(logits, [row.random for row in rows]).tokens
+    tokens = decoder.choose(logits, rows)
     chosen = logits.gather(-1, tokens[:, None])[:, 0]
     return tokens, chosen - logits.logsumexp(-1)
 

@@ -21,7 +21,8 @@ class Keys:
 
     segment 0 is padding, -1 is seen by every query (keys of adapters) and -2 by every document as its own (virtual
     tokens); ``order`` as in Layout. ``open`` is a fact set by the maker: so many first keys of every row are -1.
-    ``lift`` (B, T, open) is added to the scores that queries give these, in all heads.
+    ``lift`` (B, T, open) is added to the scores that queries give these, in all heads. ``apart`` answers for texts
+    that attend each by itself, given what is asked and how one of them is served.
     """
 
     k: Tensor
@@ -31,6 +32,7 @@ class Keys:
     order: Tensor | None = None
     open: int = 0
     lift: Tensor | None = None
+    apart: Callable[[Any, Callable[[Any], Tensor]], Tensor] | None = None
 
     @property
     def turn(self) -> Tensor:

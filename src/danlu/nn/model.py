@@ -86,6 +86,11 @@ class Model(nn.Module, ABC):
         return False
 
     @property
+    def remembers_keys(self) -> bool:
+        """Whether it goes on from keys of earlier tokens; a recurrent model keeps a state instead."""
+        return True
+
+    @property
     def begin(self) -> int | None:
         """The token that answers begin with where an encoder reads the prompt; None where prompts are gone on with."""
         return None

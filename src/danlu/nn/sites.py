@@ -17,11 +17,13 @@ class Switch:
     """Which adapters act now: one for a model, asked at every site, so that switching touches nothing else.
 
     ``adapters`` are all that are attached, by name. Some have their own values of the model's own parameters; ``base``
-    keeps the model's while they act.
+    keeps the model's while they act. ``spans``, where several texts stand in one row, names the tokens on which each
+    adapter acts, in the place of ``active``.
     """
 
     def __init__(self) -> None:
         self.active: tuple[str, ...] = ()
+        self.spans: dict[str, slice] | None = None
         self.adapters: dict[str, Any] = {}
         self.base: dict[str, Tensor] = {}
 
@@ -51,6 +53,19 @@ class Site(nn.ModuleDict):
         if not self.switches:
             return []
         return [self[name] for name in self.switches[0].active if name in self]
+
+    def parted(self) -> list[tuple[slice, Any]]:
+        """The attachments that act on a span of tokens each; none unless the switch says so."""
+        spans = self.switches[0].spans if self.switches else None
+        return [(span, self[name]) for name, span in spans.items() if name in self] if spans else []
+
+    def changed(self, x: Tensor, y: Tensor) -> Tensor:
+        """What deltas or branches make of y, which was made of x.  (B, T, …) each."""
+        for part in self.acting():
+            y = part(x, y)
+        for span, part in self.parted():
+            y[:, span] = part(x[:, span], y[:, span])
+        return y
 
 
 class Delta(Attachment, ABC):
@@ -86,14 +101,15 @@ class Adapted(Map):
         self.axes, self.in_features, self.out_features = origin.axes, origin.in_features, origin.out_features
 
     def forward(self, input: Tensor) -> Tensor:
-        acting = cast("list[Delta]", self.deltas.acting())
         given = input
-        for delta in acting:
+        for delta in cast("list[Delta]", self.deltas.acting()):
             given = delta.reads(given)
-        y = self.origin(given)
-        for delta in acting:
-            y = delta(input, y)
-        return y
+        for span, delta in self.deltas.parted():
+            part = given[:, span]
+            if (read := delta.reads(part)) is not part:
+                given = given.clone() if given is input else given
+                given[:, span] = read
+        return self.deltas.changed(input, self.origin(given))
 
     def dense(self) -> Tensor:
         return self.origin.dense()

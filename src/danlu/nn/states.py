@@ -34,6 +34,12 @@ class States(Kept):
         """So many more tokens a row were read."""
         self._length += tokens
 
+    def fork(self) -> States:
+        """Another one with the same past: layers are answered anew, never changed in place."""
+        other = States(len(self.layers), self.rows)
+        other.layers, other._length = list(self.layers), self._length
+        return other
+
     def truncate(self, length: int) -> None:
         if not length:
             self.layers = [None for _ in self.layers]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Self
 
 import torch
@@ -45,6 +45,10 @@ class Stored(Map, ABC):
 
         Raises: ConfigError if a block of constants spans rows.
         """
+
+    def read(self, x: Tensor) -> Tensor:
+        """What its weights are multiplied with instead of x: rounded, where activations are."""
+        return x
 
     def take(self, other: Stored) -> None:
         """Keeps what another map of the same shape keeps, but for its bias."""
@@ -93,14 +97,18 @@ class Storage(ABC):
 class PublishedStorage(Storage, ABC):
     """A storage that other libraries read and write.
 
-    ``beside`` are the ends of names (see ``Stored.tensors``) by which a checkpoint shows that it keeps a weight so.
+    ``beside`` are the ends of names (see ``Stored.tensors``) by which a checkpoint shows that it keeps a weight so:
+    all but "weight".
     """
 
     beside: Collection[str]
 
     @abstractmethod
-    def published(self, dtype: torch.dtype) -> dict[str, Any]:
-        """``quantization_config`` of a config.json; ``dtype`` is that of the model's other numbers."""
+    def published(self, dtype: torch.dtype, plain: Sequence[str] = ()) -> dict[str, Any]:
+        """``quantization_config`` of a config.json.
+
+        ``dtype`` is that of the model's other numbers, ``plain`` the published names of linear maps left as they are.
+        """
 
     @classmethod
     @abstractmethod

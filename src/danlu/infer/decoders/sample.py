@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import DECODERS, Choice, Decoder
+from ..rows import Row
+from . import DECODERS, Decoder
 
 
 @DECODERS.add("sample")
@@ -20,14 +21,18 @@ class Sample(Decoder):
     Truth:  tests/truth/test_choosing.py (χ² against the law; the threshold by hand).
     """
 
-    def choose(self, logits: Tensor, rows: Sequence[torch.Generator]) -> Choice:
-        for change in self.filters:
-            logits = change(logits)
-        reached = logits.double().softmax(-1).cumsum(-1)  # (B, V)
-        total = reached[:, -1:]
-        draws = [torch.rand((), generator=row, dtype=torch.float64) for row in rows]
-        thresholds = torch.stack(draws).to(logits.device)[:, None] * total
-        below = torch.nextafter(
-            total, torch.zeros_like(total)
-        )  # u · total may round up to total, which no token exceeds
-        return Choice(torch.searchsorted(reached, torch.minimum(thresholds, below), right=True)[:, 0])
+    def choose(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
+        return drawn(self.law(logits, rows), rows)
+
+    def law(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
+        return self.filtered(logits, rows).softmax(-1)
+
+
+def drawn(law: Tensor, rows: Sequence[Row]) -> Tensor:
+    """One token a row by inversion of a law (B, V) that need not sum to one, summed up in float64.  (B,)"""
+    reached = law.cumsum(-1, dtype=torch.float64)  # (B, V)
+    total = reached[:, -1:]
+    draws = [torch.rand((), generator=row.random, dtype=torch.float64) for row in rows]
+    thresholds = torch.stack(draws).to(law.device)[:, None] * total
+    below = torch.nextafter(total, torch.zeros_like(total))  # u · total may round up to total, which no token exceeds
+    return torch.searchsorted(reached, torch.minimum(thresholds, below), right=True)[:, 0]

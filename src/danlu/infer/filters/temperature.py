@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ...core.errors import ConfigError
+from ..rows import Row
 from . import FILTERS, Filter
 
 
@@ -20,11 +23,13 @@ class Temperature(Filter):
     order = 10
     neutral = 1.0
     strong = 0.4
+    wrong = (0.0, -1, float("nan"), float("inf"))
+    shapes = True
 
     def __init__(self, *, value: float) -> None:
         if not 0 < value < float("inf"):
             raise ConfigError(f"temperature {value}: must be 0 (greedy) or above")
         self.value = value
 
-    def __call__(self, logits: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
         return logits / self.value

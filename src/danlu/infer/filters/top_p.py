@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from ...core.errors import ConfigError
+from ..rows import Row
 from . import FILTERS, Filter
+
+SMALL = 4096  # a vocabulary of so many tokens is sorted whole
+LIKELIEST = 256  # of a larger one so many at first: sorting 32,000 tokens takes 20 times as long
 
 
 @FILTERS.add("top_p")
@@ -21,14 +28,30 @@ class TopP(Filter):
     order = 30
     neutral = 1.0
     strong = 0.3
+    wrong = (0.0, -0.5, 1.1, float("nan"))
+    shapes = True
 
     def __init__(self, *, value: float) -> None:
         if not 0 < value <= 1:
             raise ConfigError(f"top_p {value}: must lie within (0, 1]; 1 keeps all")
         self.value = value
 
-    def __call__(self, logits: Tensor) -> Tensor:
-        rising, order = logits.sort(dim=-1)
-        gone = rising.softmax(-1).cumsum(-1) <= 1 - self.value
+    def __call__(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
+        return self._nucleus(logits, LIKELIEST if logits.shape[-1] > SMALL else logits.shape[-1])
+
+    def _nucleus(self, logits: Tensor, width: int) -> Tensor:
+        """Sorts only the ``width`` likeliest, and more of them where the rest holds more than may be dropped."""
+        if width < logits.shape[-1]:
+            rising, order = (found.flip(-1) for found in logits.topk(width, dim=-1))
+            law = (rising - logits.logsumexp(-1, keepdim=True)).exp()
+            rest = 1 - law.sum(-1, keepdim=True)  # (B, 1)
+        else:
+            rising, order = logits.sort(dim=-1)
+            law, rest = rising.softmax(-1), logits.new_zeros(len(logits), 1)
+        gone = law.cumsum(-1) + rest <= 1 - self.value
         gone[..., -1] = False
-        return logits.masked_fill(gone.scatter(-1, order, gone), float("-inf"))
+        kept = torch.full_like(logits, float("-inf")).scatter(-1, order, rising.masked_fill(gone, float("-inf")))
+        short = rest[:, 0] > 1 - self.value
+        if short.any():
+            kept[short] = self._nucleus(logits[short], 8 * width)
+        return kept

@@ -93,6 +93,10 @@ class Recurrent(Model):
             kept.read(tokens.shape[1])
         return x
 
+    @property
+    def remembers_keys(self) -> bool:
+        return False
+
     def cache(self, name: str, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> Kept:
         """States, whatever the name: there are no keys to store."""
         return States(self.dims.layers, rows)

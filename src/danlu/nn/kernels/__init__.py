@@ -59,7 +59,12 @@ KERNELS: Registry[type[Kernel]] = Registry("kernel", Kernel, __name__)
 
 
 def attend(ask: Ask, kernels: Sequence[Kernel]) -> Tensor:
-    """The answer of the first kernel that does not refuse; raises ConfigError with everyone's reason if all do."""
+    """The answer of the first kernel that does not refuse; raises ConfigError with everyone's reason if all do.
+
+    Texts that attend apart are asked one by one.
+    """
+    if ask.keys.apart is not None:
+        return ask.keys.apart(ask, lambda one: attend(one, kernels))
     kernel = next((kernel for kernel in kernels if kernel.refuses(ask) is None), None)
     if kernel is None:
         raise _none_serves(kernels, [kernel.refuses(ask) for kernel in kernels])

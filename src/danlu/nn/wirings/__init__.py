@@ -43,9 +43,7 @@ class Wiring(nn.Module, ABC):
 
     def run(self, name: str, x: Tensor, layout: Layout) -> Tensor:
         """What one sublayer and its adapters answer to x."""
-        y = self.sublayers[name](x, layout)
-        for adapter in self.branch[name].acting():  # type: ignore[operator]
-            y = adapter(x, y)
+        y = self.branch[name].changed(x, self.sublayers[name](x, layout))  # type: ignore[operator]
         return F.dropout(y, self.dropout, self.training) if self.dropout else y
 
     def born(self, birth: Birth) -> None:

@@ -1,0 +1,140 @@
+"""From a request to a job: everything a client can get wrong is found here, before the engine works for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..core.errors import ConfigError, DanluError, unknown
+from ..core.rng import generator
+from ..nn.layout import Layout
+from ..nn.model import Model
+from ..peft.attached import acting_as
+from ..tokenize import Tokenizer
+from .blocks import root
+from .contrasts import CONTRASTS, Contrast
+from .forward import Reading
+from .jobs import Job
+from .lines import Line
+from .request import Request
+from .sequence import Sequence as Row
+from .stops import Tail
+
+
+class Admission:
+    """Checks requests for one model; ``longest`` is the most tokens a text may have, prompt and answer.
+
+    ``default`` are the adapters that act where a request names none, ``revisions`` how often a name was given anew.
+    """
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, longest: int, *, companion: bool) -> None:
+        model.expect_next()
+        self.model, self.tokenizer, self.longest, self.companion = model, tokenizer, longest, companion
+        self.default = model.switch.active if model.switch else ()
+        self.revisions: dict[str, int] = {}
+        self.grammars: Callable[[dict[str, Any]], Any] | None = None
+
+    def job(self, request: Request, number: int) -> Job:
+        """Raises: DanluError with the reason why it cannot be served."""
+        adapters = self._adapters(request.adapter)
+        if not adapters and not self.default:
+            return self._job(request, number, adapters)
+        with acting_as(self.model, *adapters):
+            return self._job(request, number, adapters)
+
+    def _job(self, request: Request, number: int, adapters: tuple[str, ...]) -> Job:
+        model, sampling = self.model, request.sampling
+        self._expect_prompt(request.prompt)
+        encoder = model.begin is not None
+        prompt = [model.begin] if model.begin is not None else list(request.prompt)
+        room = (model.dims.context if encoder else self.longest) - len(prompt) * (not encoder)
+        limit = min(sampling.max_tokens, room)
+        stops = sampling.stops(self.tokenizer, model.dims.vocab)
+        search = sampling.searching(stops, limit) if sampling.search else None
+        contrast: Contrast | None = sampling.contrast.build(CONTRASTS, where="contrast") if sampling.contrast else None
+        if search is not None:
+            search.check(model.dims.vocab)
+        row = Row(prompt, extra=model.extra)
+        reading = Reading(adapters, hidden=search is not None and search.wants_hidden, early=self._early(contrast))
+        if encoder:
+            tokens = torch.tensor([list(request.prompt)], device=next(model.parameters()).device)
+            with torch.inference_mode():
+                reading.memory = model.read(tokens, Layout.dense(tokens))
+        if sampling.constraint is not None:
+            row.matcher = self._grammar(sampling.constraint).matcher()
+        job = Job(
+            number=number, rows=[row], priority=request.priority, request=request,
+            rows_wanted=search.width if search else sampling.n, whole=model.ahead or model.undivided,
+            decoder=sampling.decoder(stops), stops=stops, limit=limit, search=search, contrast=contrast,
+            readings={row.serial: reading},
+        )  # fmt: skip
+        job.root = self._root(request, adapters, job)
+        seeds = sampling.seeds(sampling.n)
+        row.random = generator(seeds[0], "sample")
+        job.lines = [self._line(job) for _ in range(sampling.n)]
+        job.seats = {row.serial: 0}
+        return job
+
+    def _adapters(self, name: str | None) -> tuple[str, ...]:
+        if name is None:
+            return self.default
+        if not name:
+            return ()
+        attached = list(self.model.switch.adapters) if self.model.switch else []
+        if name not in attached:
+            raise unknown("adapter", name, attached)
+        return (name,)
+
+    def _expect_prompt(self, prompt: tuple[int, ...]) -> None:
+        vocab = self.model.source.vocab
+        whole = self.model.begin is not None
+        longest = self.model.reach(self.model.source.context) if whole else self.longest
+        if not prompt:
+            raise DanluError("the prompt is empty; give it a character or a token to go on from")
+        if (wrong := next((i for i in prompt if type(i) is not int or not 0 <= i < vocab), None)) is not None:
+            raise DanluError(
+                f"token id {wrong!r} is out of range, the model's ids are 0 … {vocab - 1};"
+                " use the tokenizer that belongs to the model"
+            )
+        if len(prompt) > longest - (not whole):
+            room = f"the encoder's context is {longest}" if whole else f"the context is {longest} and must hold a"
+            raise DanluError(
+                f"the prompt has {len(prompt)} tokens, {room}{'' if whole else ' new one too'}; shorten the prompt"
+            )
+
+    def _early(self, contrast: Contrast | None) -> tuple[int, ...]:
+        """The layers a contrast listens to."""
+        if contrast is None:
+            return ()
+        if contrast.wants_weak and not self.companion:
+            raise ConfigError(
+                "this contrast wants a weaker model beside this one; start the engine with a companion "
+                "(danlu serve MODEL --companion WEAK)"
+            )
+        recipe = self.model.recipe
+        return tuple(contrast.layers(self.model.dims.layers, tied=bool(getattr(recipe, "tied", False))))
+
+    def _grammar(self, constraint: dict[str, Any]) -> Any:
+        if self.grammars is None:
+            from .constraint import Grammar
+
+            self.grammars = partial(Grammar, self.tokenizer, vocab=self.model.dims.vocab)
+        return self.grammars(constraint)
+
+    def _root(self, request: Request, adapters: tuple[str, ...], job: Job) -> bytes | None:
+        """Where its keys are found; None where all of its prompt must be read."""
+        model, sampling = self.model, request.sampling
+        search = job.search is not None and job.search.wants_hidden
+        if model.begin is not None or model.ahead or not model.remembers_keys or search:
+            return None
+        if sampling.prompt_logprobs is not None:
+            return None
+        weak = job.contrast is not None and job.contrast.wants_weak
+        names = [f"{name}@{self.revisions.get(name, 0)}" for name in adapters]
+        return root(*names, "weak" if weak else "", request.salt)
+
+    def _line(self, job: Job) -> Line:
+        return Line(self.tokenizer.decoder(), Tail(job.request.sampling.strings), job.stops, job.limit)

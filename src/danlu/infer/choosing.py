@@ -1,0 +1,80 @@
+"""From what a pass says to the next tokens: rows of all requests at once, searches one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .contrasts import Voices
+from .decoders import Decoder
+from .forward import Heard
+from .grammatical import grammatical
+from .jobs import Job
+from .request import Told
+from .searches import Asked, Choice
+from .sequence import Sequence as Row
+
+
+@dataclass(eq=False)
+class Turn:
+    """A row whose next token is to be chosen.
+
+    logits: (1 + drafts, V) as the model says; ``voiced`` what a contrast makes of them.
+    """
+
+    job: Job
+    row: Row
+    logits: Tensor
+    voiced: Tensor
+
+
+def turn(job: Job, row: Row, heard: Heard, weak: Heard | None) -> Turn:
+    """What is known of a row whose newest token was fed."""
+    logits = heard.logits
+    if job.contrast is None:
+        return Turn(job, row, logits, logits)
+    return Turn(job, row, logits, job.contrast(Voices(logits, weak and weak.logits, heard.early)))
+
+
+@torch.inference_mode()
+def chosen(turns: Sequence[Turn]) -> Iterator[tuple[Turn, int]]:
+    """The next token of each row: rows that are chosen for alike go together."""
+    alike: dict[int, list[Turn]] = {}
+    for one in turns:
+        alike.setdefault(id(one.job.decoder), []).append(one)
+    for group in alike.values():
+        decoder: Decoder = group[0].job.decoder
+        rows = [one.row for one in group]
+        tokens = decoder.choose(grammatical(_stacked([one.voiced[-1] for one in group]), rows), rows)
+        yield from zip(group, tokens.tolist(), strict=True)
+
+
+@torch.inference_mode()
+def searched(job: Job, turns: Sequence[Turn]) -> Choice:
+    """How the rows of a search go on; they are in its order."""
+    assert job.search is not None
+    asked = turns if job.search.wants_hidden else ()
+    states = tuple(torch.cat(job.states.pop(one.row.serial)) for one in asked)
+    logits = _stacked([one.voiced[-1] for one in turns])
+    return job.search.choose(Asked(logits, [one.row for one in turns], states))
+
+
+@torch.inference_mode()
+def told(logits: Tensor, tokens: Sequence[int], top: int | None) -> list[Told]:
+    """Tokens and their log-probabilities, one a row of logits (N, V), with the ``top`` likeliest of each."""
+    ids = torch.tensor(tokens, device=logits.device)
+    total = logits.logsumexp(-1)  # (N,)
+    own = (logits.gather(-1, ids[:, None])[:, 0] - total).tolist()
+    if not top:
+        return [Told(token, logprob) for token, logprob in zip(tokens, own, strict=True)]
+    best = logits.topk(top, -1)
+    values = (best.values - total[:, None]).tolist()
+    likeliest = [tuple(zip(*pair, strict=True)) for pair in zip(best.indices.tolist(), values, strict=True)]
+    return [Told(*one) for one in zip(tokens, own, likeliest, strict=True)]
+
+
+def _stacked(logits: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(logits)) if len(logits) > 1 else logits[0][None]

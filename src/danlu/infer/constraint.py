@@ -1,0 +1,164 @@
+"""Answers that keep to a JSON schema, an expression, a choice or a grammar: which tokens may come next."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.errors import ConfigError
+from ..tokenize import Tokenizer
+from .grammars import described, library, short
+from .trials import Trials
+
+KEPT = 64  # compiled grammars
+SECONDS = 2.0  # of the processor that one answer may spend on masks, and
+SECONDS_A_TOKEN = 0.01  # for each of its tokens
+LIMITS = {
+    "max_items_in_row": 1_000,
+    "step_max_items": 20_000,
+    "step_lexer_fuel": 100_000,
+    "max_lexer_states": 100_000,
+    "max_grammar_size": 250_000,
+}
+
+
+class Vocabulary:
+    """The pieces of a tokenizer as bytes, for a model whose logits are of this size; made once for all its grammars.
+
+    One more piece, which no model knows, stands for the end of the text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, size: int) -> None:
+        self.size, self._tokenizer = size, tokenizer
+        self.tokens = [self._bytes(token) for token in range(size)] + [b"\xff<over>"]
+        self.eos_token_id, self.bos_token_id = size, None  # these names are the library's
+        self.special_token_ids = [*(i for i in tokenizer.special_ids if i < size), size]
+        self.wrapped = library().LLTokenizer(library().TokenizerWrapper(self))
+        known = range(min(size, tokenizer.vocab_size))
+        late = [token for token in known if tokenizer.spoken(token, True) != tokenizer.spoken(token, False)]
+        self.late = torch.tensor(late, dtype=torch.long)  # lose their space where a text begins: not as its first
+        self._trials, self._lock = Trials(), threading.Lock()
+        self._kept: OrderedDict[str, Grammar] = OrderedDict()
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        """How the tokenizer itself would spell a text that is forced."""
+        return self._tokenizer.encode(text if isinstance(text, str) else text.decode("utf-8", "ignore"))
+
+    def grammar(self, constraint: Mapping[str, Any]) -> Grammar:
+        """Compiled, or found again; any thread may ask.
+
+        Raises: ConfigError if the constraint is wrong, asks too much, or cannot be spelled in this vocabulary.
+        """
+        text = described(constraint)
+        with self._lock:
+            if text in self._kept:
+                self._kept.move_to_end(text)
+                return self._kept[text]
+        form = next(iter(constraint))
+        if reason := self._trials.reason(text, LIMITS):
+            raise ConfigError(f"{form} cannot be followed: {short(reason)}; make it simpler or leave that part out")
+        grammar = Grammar(self, text, form)
+        with self._lock:
+            self._kept[text] = grammar
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return grammar
+
+    def _bytes(self, token: int) -> bytes:
+        if token >= self._tokenizer.vocab_size:
+            return b""
+        if token in self._tokenizer.special_ids:
+            return b"\xff" + self._tokenizer.piece(token).encode()
+        spoken = self._tokenizer.spoken(token, False)
+        return b"" if spoken[:1] == b"\xff" else spoken  # the byte 255 is in no text, and marks what is special
+
+
+class Grammar:
+    """A constraint compiled for a vocabulary. ``text`` is llguidance's own spelling of it.
+
+    Raises: ConfigError if it is wrong, or no text of this vocabulary keeps to it.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, text: str, form: str = "grammar") -> None:
+        limits = library().LLParserLimits(verbose_errors=False, **LIMITS)
+        self.vocabulary = vocabulary
+        self._start = library().LLMatcher(vocabulary.wrapped, text, log_level=0, limits=limits)
+        first = self.matcher(frozenset())
+        if first.failure or not (first.allowed().any() or self._start.is_accepting()):
+            reason = short(first.failure) or "no text that the vocabulary can spell keeps to it"
+            raise ConfigError(f"{form} cannot be followed: {reason}; make it simpler or leave that part out")
+
+    def matcher(self, stops: Iterable[int]) -> Matcher:
+        """For one answer, which may end with any of these tokens where the grammar lets it end."""
+        return Matcher(self.vocabulary, self._start.deep_copy(), torch.tensor(sorted(stops), dtype=torch.long))
+
+
+class Matcher:
+    """Where an answer stands in its grammar."""
+
+    def __init__(self, vocabulary: Vocabulary, state: Any, stops: Tensor) -> None:
+        self._vocabulary, self._state, self._stops = vocabulary, state, stops
+        self._ended, self._taken, self._spent = False, 0, 0.0
+        self._mask: Tensor | None = None
+        self.failure = ""  # why the answer could not go on although its grammar is not satisfied
+
+    def allowed(self) -> Tensor:
+        """(V,) bool: what may be chosen next. Stops may where the text may end, and where nothing else can follow."""
+        mask = self._now()[:-1].clone()
+        if self.over or bool(self._now()[-1]):
+            mask[self._stops] = True
+        return mask
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can follow."""
+        return self._ended or not bool(self._now()[:-1].any())
+
+    def take(self, token: int) -> None:
+        """Goes on by a token that is allowed; a stop ends it."""
+        self._taken += 1
+        if bool((self._stops == token).any()):
+            self._ended = True
+            return
+        assert bool(self._now()[token]), f"token {token} is not what the grammar allows"
+        self._spend(lambda: self._state.consume_token(token))
+        self._mask = None
+
+    def accepts(self, tokens: Sequence[int]) -> int:
+        """How many of these it would take one after the other."""
+        twin = self.fork()
+        for place, token in enumerate(tokens):
+            if twin.over or not bool(twin.allowed()[token]):
+                return place
+            twin.take(token)
+        return len(tokens)
+
+    def fork(self) -> Matcher:
+        """Another that stands where this one does."""
+        twin = Matcher(self._vocabulary, self._state.deep_copy(), self._stops)
+        twin._ended, twin._taken, twin._spent = self._ended, self._taken, self._spent
+        twin._mask, twin.failure = self._mask, self.failure
+        return twin
+
+    def _now(self) -> Tensor:
+        """(V + 1,) bool: the tokens that may follow, and last whether the text may end."""
+        if self._mask is None:
+            bits = self._spend(self._state.compute_bitmask)
+            mask = np.unpackbits(np.frombuffer(bits, np.uint8), count=self._vocabulary.size + 1, bitorder="little")
+            self._mask = torch.from_numpy(mask).bool()
+            if not self._taken:
+                self._mask[self._vocabulary.late] = False
+            self._judge()
+        return self._mask
+
+    def _judge(self) -> None:
+        """Finds out whether the answer is stuck."""
+        ...

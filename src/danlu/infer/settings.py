@@ -1,0 +1,79 @@
+"""How large an engine is."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+
+import torch
+
+from ..core.errors import ConfigError
+from ..nn.model import Model
+from ..nn.pages import PAGES, Pages
+
+SHARE = 0.4  # of the memory that is free: what the cache may take unless it is told
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """``rows`` side by side; ``budget`` tokens a step; keys in blocks of ``block`` tokens, kept as ``cache`` says.
+
+    ``cache_bytes`` is the most that keys may take (None: what ``rows`` of ``context`` tokens need, or a share of the
+    memory that is free if that is less). ``context`` is the longest text (None: the model's). Without ``reuse`` nothing
+    is kept of a prompt for the next request that begins alike.
+    """
+
+    rows: int = 64
+    budget: int = 512
+    block: int = 16
+    cache: str = "plain"
+    cache_bytes: int | None = None
+    context: int | None = None
+    reuse: bool = True
+
+    def blocks(self, model: Model, *companions: Model) -> int:
+        """How many blocks the pool has; warns if it holds less than one text of full length.
+
+        Raises: ConfigError with the figure if it would hold less than a step's tokens.
+        """
+        kind = PAGES[self.cache]
+        token = sum(kind.bytes_a_token(one.dims, dtype_of(one)) for one in (model, *companions))
+        block = token * self.block
+        long = -(-self.longest(model) // self.block)
+        limit = self.cache_bytes if self.cache_bytes is not None else SHARE * free_memory(model)
+        count = int(min(limit // block, self.rows * (long + 1)))
+        if count < 2:
+            raise ConfigError(
+                f"the cache may take {limit / GIB:.2f} GiB, and a block of {self.block} tokens takes "
+                f"{block / GIB:.2f} GiB; free memory, or give it more with cache_bytes"
+            )
+        if count < long:
+            warnings.warn(
+                f"the cache has room for {count * self.block} tokens, less than the model's context of "
+                f"{self.longest(model)}: longer requests will be refused",
+                stacklevel=2,
+            )
+        return count
+
+    def longest(self, model: Model) -> int:
+        """The longest text in tokens, prompt and answer."""
+        context = model.reach(model.dims.context)
+        return context if self.context is None else model.reach(self.context)
+
+    def pages(self, model: Model, blocks: int) -> Pages:
+        device = next(model.parameters()).device
+        return PAGES[self.cache](model.dims, blocks, self.block, dtype=dtype_of(model), device=device)
+
+
+def dtype_of(model: Model) -> torch.dtype:
+    return next(model.parameters()).dtype
+
+
+def free_memory(model: Model) -> float:
+    """Bytes that are free where the model lies."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
