@@ -8,7 +8,7 @@ import pytest
 import torch
 from talkers import small_model, small_tokenizer
 
-import danlu.infer.generation
+import danlu.infer.waves
 import danlu.infer.packed
 import danlu.infer.runner
 from danlu.infer import Local, generate, log_likelihoods, stream
@@ -198,10 +198,10 @@ def test_rows_leave_the_cache_when_they_end(tokenizer: Tokenizer, monkeypatch: p
     model, sizes = small_model(), []
     step = Runner.step
     monkeypatch.setattr(Runner, "step", lambda self, tokens: sizes.append(len(tokens)) or step(self, tokens))
-    free = generate(model, tokenizer, PROMPTS, max_tokens=10, stop_ids=())
+    free = generate(model, tokenizer, PROMPTS, max_tokens=10, stop_ids=(), cache="slab")
     sizes.clear()
     ends = [free[1].tokens[2]]
-    done = generate(model, tokenizer, PROMPTS, max_tokens=10, stop_ids=ends)
+    done = generate(model, tokenizer, PROMPTS, max_tokens=10, stop_ids=ends, cache="slab")
     left = [sum(len(one.tokens) > step for one in done) for step in range(1, 10)]
     assert sizes == [n for n in left if n]
     assert len(set(sizes)) > 1
@@ -213,12 +213,12 @@ def test_waves_respect_the_memory_for_keys_and_values(tokenizer: Tokenizer, monk
     start = Runner.start
     monkeypatch.setattr(Runner, "start", lambda self, prompts, n: sizes.append(len(prompts)) or start(self, prompts, n))
     prompts = [[i] * 16 for i in range(1, 8)]
-    monkeypatch.setattr(danlu.infer.generation, "CACHE", 3 * 27_648)
-    generate(model, tokenizer, prompts, max_tokens=8, stop_ids=())
+    monkeypatch.setattr(danlu.infer.waves, "CACHE", 3 * 27_648)
+    generate(model, tokenizer, prompts, max_tokens=8, stop_ids=(), cache="slab")
     assert sizes == [3, 3, 1]
     sizes.clear()
-    monkeypatch.setattr(danlu.infer.generation, "CACHE", 3 * 27_648 - 1)
-    generate(model, tokenizer, prompts, max_tokens=8, stop_ids=())
+    monkeypatch.setattr(danlu.infer.waves, "CACHE", 3 * 27_648 - 1)
+    generate(model, tokenizer, prompts, max_tokens=8, stop_ids=(), cache="slab")
     assert sizes == [2, 2, 2, 1]
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from ..core.errors import ConfigError, DanluError, unknown
+from ..core.errors import ConfigError, unknown
 from ..core.rng import generator
 from ..nn.layout import Layout
 from ..nn.model import Model
 from ..peft.attached import acting_as
 from ..tokenize import Tokenizer
 from .blocks import root
+from .checks import expect_prompt
 from .contrasts import CONTRASTS, Contrast
 from .forward import Reading
 from .jobs import Job
@@ -37,17 +38,17 @@ class Admission:
         self.revisions: dict[str, int] = {}
         self.grammars: Callable[[dict[str, Any]], Any] | None = None
 
-    def job(self, request: Request, number: int) -> Job:
+    def job(self, request: Request, number: int, called: str) -> Job:
         """Raises: DanluError with the reason why it cannot be served."""
         adapters = self._adapters(request.adapter)
         if not adapters and not self.default:
-            return self._job(request, number, adapters)
+            return self._job(request, number, adapters, called)
         with acting_as(self.model, *adapters):
-            return self._job(request, number, adapters)
+            return self._job(request, number, adapters, called)
 
-    def _job(self, request: Request, number: int, adapters: tuple[str, ...]) -> Job:
+    def _job(self, request: Request, number: int, adapters: tuple[str, ...], called: str) -> Job:
         model, sampling = self.model, request.sampling
-        self._expect_prompt(request.prompt)
+        expect_prompt(model, request.prompt, self._room(), called)
         encoder = model.begin is not None
         prompt = [model.begin] if model.begin is not None else list(request.prompt)
         room = (model.dims.context if encoder else self.longest) - len(prompt) * (not encoder)
@@ -88,22 +89,10 @@ class Admission:
             raise unknown("adapter", name, attached)
         return (name,)
 
-    def _expect_prompt(self, prompt: tuple[int, ...]) -> None:
-        vocab = self.model.source.vocab
-        whole = self.model.begin is not None
-        longest = self.model.reach(self.model.source.context) if whole else self.longest
-        if not prompt:
-            raise DanluError("the prompt is empty; give it a character or a token to go on from")
-        if (wrong := next((i for i in prompt if type(i) is not int or not 0 <= i < vocab), None)) is not None:
-            raise DanluError(
-                f"token id {wrong!r} is out of range, the model's ids are 0 … {vocab - 1};"
-                " use the tokenizer that belongs to the model"
-            )
-        if len(prompt) > longest - (not whole):
-            room = f"the encoder's context is {longest}" if whole else f"the context is {longest} and must hold a"
-            raise DanluError(
-                f"the prompt has {len(prompt)} tokens, {room}{'' if whole else ' new one too'}; shorten the prompt"
-            )
+    def _room(self) -> int:
+        """The longest prompt and answer, or what an encoder reads at most."""
+        encoder = self.model.begin is not None
+        return self.model.reach(self.model.source.context) if encoder else self.longest
 
     def _early(self, contrast: Contrast | None) -> tuple[int, ...]:
         """The layers a contrast listens to."""

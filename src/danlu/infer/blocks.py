@@ -30,6 +30,8 @@ class Blocks:
         self.free: dict[int, None] = dict.fromkeys(range(count))  # oldest first
         self.key_of: dict[int, bytes] = {}
         self.holder: dict[bytes, int] = {}
+        self.begun: set[int] = set()  # taken since last asked
+        self.left: set[int] = set()  # given back by the last user since then
 
     @property
     def used(self) -> int:
@@ -43,6 +45,7 @@ class Blocks:
         del self.free[block]
         self._forget(block)
         self.uses[block] = 1
+        self.begun.add(block)
         return block
 
     def share(self, block: int) -> None:
@@ -56,6 +59,15 @@ class Blocks:
         assert self.uses[block] >= 0, f"block {block} was given back twice"
         if not self.uses[block]:
             self.free[block] = None
+            self.left.add(block)
+
+    def news(self) -> tuple[list[int], list[int]]:
+        """Since last asked: blocks that hold nothing of use any more, and full ones that were left as they are."""
+        lost = {block for block in self.begun | self.left if block in self.begun or block not in self.key_of}
+        kept = self.left - lost
+        self.begun.clear()
+        self.left.clear()
+        return sorted(lost), sorted(kept)
 
     def name(self, block: int, key: bytes) -> None:
         """A full block whose content will not change can be found by its key from now on; the first one stays."""

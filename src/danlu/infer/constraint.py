@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +16,8 @@ from ..core.errors import ConfigError
 from ..tokenize import Tokenizer
 from .grammars import described, library, short
 from .trials import Trials
+
+T = TypeVar("T")
 
 KEPT = 64  # compiled grammars
 SECONDS = 2.0  # of the processor that one answer may spend on masks, and
@@ -46,7 +47,7 @@ class Vocabulary:
         late = [token for token in known if tokenizer.spoken(token, True) != tokenizer.spoken(token, False)]
         self.late = torch.tensor(late, dtype=torch.long)  # lose their space where a text begins: not as its first
         self._trials, self._lock = Trials(), threading.Lock()
-        self._kept: OrderedDict[str, Grammar] = OrderedDict()
+        self._kept: OrderedDict[str, Grammar | str] = OrderedDict()
 
     def __call__(self, text: bytes | str) -> list[int]:
         """How the tokenizer itself would spell a text that is forced."""
@@ -57,20 +58,27 @@ class Vocabulary:
 
         Raises: ConfigError if the constraint is wrong, asks too much, or cannot be spelled in this vocabulary.
         """
-        text = described(constraint)
+        text, form = described(constraint), next(iter(constraint))
         with self._lock:
-            if text in self._kept:
-                self._kept.move_to_end(text)
-                return self._kept[text]
-        form = next(iter(constraint))
-        if reason := self._trials.reason(text, LIMITS):
-            raise ConfigError(f"{form} cannot be followed: {short(reason)}; make it simpler or leave that part out")
-        grammar = Grammar(self, text, form)
+            found = self._kept.get(text)
+        found = found or self._compiled(text)
         with self._lock:
-            self._kept[text] = grammar
+            self._kept[text] = found
+            self._kept.move_to_end(text)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-        return grammar
+        if isinstance(found, Grammar):
+            return found
+        raise ConfigError(f"{form} cannot be followed: {found}; make it simpler or leave that part out")
+
+    def _compiled(self, text: str) -> Grammar | str:
+        """The grammar, or why there is none."""
+        if reason := self._trials.reason(text, LIMITS):
+            return short(reason)
+        grammar = Grammar(self, text)
+        first = grammar.matcher(())
+        first.allowed()
+        return short(first.failure) or grammar
 
     def _bytes(self, token: int) -> bytes:
         if token >= self._tokenizer.vocab_size:
@@ -82,19 +90,12 @@ class Vocabulary:
 
 
 class Grammar:
-    """A constraint compiled for a vocabulary. ``text`` is llguidance's own spelling of it.
+    """A constraint compiled for a vocabulary; made by its ``grammar``. ``text`` is llguidance's spelling of it."""
 
-    Raises: ConfigError if it is wrong, or no text of this vocabulary keeps to it.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, text: str, form: str = "grammar") -> None:
+    def __init__(self, vocabulary: Vocabulary, text: str) -> None:
         limits = library().LLParserLimits(verbose_errors=False, **LIMITS)
-        self.vocabulary = vocabulary
+        self.vocabulary, self.text = vocabulary, text
         self._start = library().LLMatcher(vocabulary.wrapped, text, log_level=0, limits=limits)
-        first = self.matcher(frozenset())
-        if first.failure or not (first.allowed().any() or self._start.is_accepting()):
-            reason = short(first.failure) or "no text that the vocabulary can spell keeps to it"
-            raise ConfigError(f"{form} cannot be followed: {reason}; make it simpler or leave that part out")
 
     def matcher(self, stops: Iterable[int]) -> Matcher:
         """For one answer, which may end with any of these tokens where the grammar lets it end."""
@@ -129,7 +130,7 @@ class Matcher:
             self._ended = True
             return
         assert bool(self._now()[token]), f"token {token} is not what the grammar allows"
-        self._spend(lambda: self._state.consume_token(token))
+        self._timed(lambda: self._state.consume_token(token))
         self._mask = None
 
     def accepts(self, tokens: Sequence[int]) -> int:
@@ -151,14 +152,26 @@ class Matcher:
     def _now(self) -> Tensor:
         """(V + 1,) bool: the tokens that may follow, and last whether the text may end."""
         if self._mask is None:
-            bits = self._spend(self._state.compute_bitmask)
+            bits = self._timed(self._state.compute_bitmask)
             mask = np.unpackbits(np.frombuffer(bits, np.uint8), count=self._vocabulary.size + 1, bitorder="little")
             self._mask = torch.from_numpy(mask).bool()
             if not self._taken:
                 self._mask[self._vocabulary.late] = False
-            self._judge()
+            self.failure = self._reason(self._mask)
+            if self.failure:
+                self._mask[:] = False
         return self._mask
 
-    def _judge(self) -> None:
-        """Finds out whether the answer is stuck."""
-        ...
+    def _reason(self, mask: Tensor) -> str:
+        """Why it cannot go on, "" if it can."""
+        if self._state.is_error():
+            return self._state.get_error()
+        if self._spent > SECONDS + SECONDS_A_TOKEN * self._taken:
+            return f"its masks took {self._spent:.1f} seconds"
+        return "" if bool(mask.any()) or self._state.is_accepting() else "the vocabulary cannot spell what must follow"
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        begun = time.thread_time()
+        done = work()
+        self._spent += time.thread_time() - begun
+        return done

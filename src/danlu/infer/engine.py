@@ -9,6 +9,7 @@ import torch
 
 from ..core.errors import ConfigError
 from ..core.rng import generator
+from ..nn.attention import Attends
 from ..nn.model import Model
 from ..tokenize import Tokenizer
 from .admission import Admission
@@ -16,7 +17,7 @@ from .blocks import Blocks
 from .choosing import Turn, chosen, searched, told, turn
 from .forward import Forward, Heard
 from .jobs import Job
-from .packed import resting
+from .packed import Prepared
 from .request import Event, Request, Stats, Told
 from .scheduler import Piece, Scheduler
 from .sequence import Sequence as Row
@@ -33,11 +34,13 @@ class Engine:
     """
 
     def __init__(
-        self, model: Model, tokenizer: Tokenizer, *, settings: EngineSettings | None = None,
+        self, model: Model | Prepared, tokenizer: Tokenizer, *, settings: EngineSettings | None = None,
         companion: Model | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings = settings or EngineSettings()
-        self.model, self.tokenizer = resting(model), tokenizer
+        prepared = model if isinstance(model, Prepared) else Prepared(model)
+        model = prepared.model
+        self.model, self.tokenizer = model, tokenizer
         if companion is not None and companion.dims.vocab != model.dims.vocab:
             raise ConfigError(
                 f"the companion knows {companion.dims.vocab} tokens and the model {model.dims.vocab}; "
@@ -45,23 +48,26 @@ class Engine:
             )
         others = [] if companion is None else [companion]
         blocks = settings.blocks(self.model, *others)
-        self.forward = Forward(self.model, settings.pages(self.model, blocks), rows=settings.rows)
+        self.forward = Forward(prepared, settings.pages(self.model, blocks), rows=settings.rows)
         self.weak = None
         if companion is not None:
-            self.weak = Forward(resting(companion), settings.pages(companion, blocks), rows=settings.rows)
+            self.weak = Forward(Prepared(companion), settings.pages(companion, blocks), rows=settings.rows)
         self.admission = Admission(self.model, tokenizer, settings.longest(self.model), companion=bool(others))
         self.scheduler = Scheduler(
             Blocks(blocks, settings.block), budget=settings.budget, rows=settings.rows, reuse=settings.reuse,
-            window=None if others else window_of(self.model),
+            window=None if others else window_of(self.model), whole=self.forward.pages.whole,
         )  # fmt: skip
         self.jobs: dict[int, Job] = {}
         self.numbers = count()
         self._stats = Stats(blocks=blocks, block_size=settings.block)
 
     # ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────
-    def submit(self, request: Request) -> int:
-        """Its number, under which events come.  Raises: DanluError with the reason why it cannot be served."""
-        job = self.admission.job(request, next(self.numbers))
+    def submit(self, request: Request, *, called: str = "the prompt") -> int:
+        """Its number, under which events come; ``called`` is how messages name it.
+
+        Raises: DanluError with the reason why it cannot be served.
+        """
+        job = self.admission.job(request, next(self.numbers), called)
         if reason := self.scheduler.fits(job, job.rows[0].known + job.limit):
             raise ConfigError(f"the request {reason}; ask for fewer tokens or rows, or give the cache more memory")
         self.jobs[job.number] = job
@@ -99,6 +105,10 @@ class Engine:
     def step(self) -> list[Event]:
         """Feeds what is due and says what became known of it."""
         plan = self.scheduler.plan()
+        lost, settled = self.scheduler.news()
+        for forward in self._forwards():
+            forward.pages.dropped(lost)
+            forward.pages.settled(settled)
         self._stats.steps += 1
         self._stats.preemptions += len(plan.preempted)
         owner = {row.serial: job for job in self.scheduler_jobs() for row in job.rows}
@@ -279,4 +289,5 @@ def _owing(piece: Piece, job: Job) -> Piece:
 
 def window_of(model: Model) -> int | None:
     """How far back any layer looks, in tokens; None if some layer looks at all."""
-    return None
+    back = [layer.mask.back for layer in model.modules() if isinstance(layer, Attends)]
+    return None if None in back else max((size for size in back if size is not None), default=None)

@@ -16,7 +16,7 @@ from ..nn.ragged import Alone, Ragged, Text
 from ..nn.routers import Router
 from ..nn.sites import Adapted, Branch, Delta, Entrance, KeySource, Site
 from ..nn.states import States
-from ..peft.attached import activate
+from ..peft.attached import acting_as
 from .packed import Prepared
 from .scheduler import Piece
 from .sequence import Sequence as Row
@@ -64,11 +64,11 @@ class Forward:
     directions or through an encoder, recurrent ones, adapters that bring keys or vectors of their own.
     """
 
-    def __init__(self, model: Model, pages: Pages, *, rows: int = 1) -> None:
-        self.prepared, self.model, self.pages, self.rows = Prepared(model), model, pages, rows
-        self.device = next(model.parameters()).device
+    def __init__(self, prepared: Prepared, pages: Pages, *, rows: int = 1) -> None:
+        self.prepared, self.model, self.pages, self.rows = prepared, prepared.model, pages, rows
+        self.device = next(self.model.parameters()).device
         self.ways: dict[str, str] = {}  # of adapters, by name
-        self.raggable = model.begin is None and not model.ahead and model.remembers_keys
+        self.raggable = mixes_texts(self.model)
 
     @torch.inference_mode()
     def run(self, pieces: Sequence[Piece], readings: Mapping[int, Reading]) -> dict[int, Heard]:
@@ -117,12 +117,12 @@ class Forward:
         if switch is None:
             yield
             return
-        activate(self.model, *(adapters or ()))
-        switch.spans = _spans(lane, readings) if adapters is None else None
-        try:
-            yield
-        finally:
-            switch.spans = None
+        with acting_as(self.model, *(adapters or ())):
+            switch.spans = _spans(lane, readings) if adapters is None else None
+            try:
+                yield
+            finally:
+                switch.spans = None
 
     # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _together(self, lane: Sequence[Piece], readings: Mapping[int, Reading]) -> Iterator[tuple[int, Heard]]:
@@ -147,7 +147,9 @@ class Forward:
     def _alone(self, piece: Piece, reading: Reading) -> Heard:
         row, model = piece.row, self.model
         tokens = torch.tensor([row.ids(piece.start, piece.stop)], device=self.device)
-        cache = self._remembered(row, reading) or Alone(self.pages, _table(row), row.slots(piece.start))
+        cache = self._remembered(row, reading) or Alone(
+            self.pages, _table(row), row.slots(piece.start), row.forgotten * self.pages.size
+        )  # fmt: skip
         layout = Layout.dense(tokens, cache, piece.start)
         order = None
         if model.ahead and not piece.start:
@@ -179,6 +181,17 @@ class Forward:
 
 FEW = 8  # tokens of a text up to which the weights laid out for decoding serve
 ALONE, OWN, SPANS = "alone", "own", "spans"
+
+
+def mixes_texts(model: Model) -> bool:
+    """Whether texts may stand in one row: each token is computed from those before it in its text."""
+    return model.begin is None and not model.ahead and model.remembers_keys
+
+
+def goes_with_others(model: Model) -> bool:
+    """Whether texts with what acts on a model now may stand in one row."""
+    acting = model.switch.active if model.switch else ()
+    return mixes_texts(model) and all(way_of(model, name) != ALONE for name in acting)
 
 
 def way_of(model: Model, name: str) -> str:

@@ -1,162 +1,101 @@
-"""From prompts to completions: batches of rows that leave when they are done, their text shown as it is decided."""
+"""From prompts to completions: text is shown as it is decided."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
+from dataclasses import replace
 
 from ..core.errors import DanluError
 from ..core.ports import Completion
-from ..core.rng import generator
 from ..nn.model import Model
 from ..peft.attached import acting_as
-from ..tokenize import Decoder as TextDecoder
 from ..tokenize import Tokenizer
-from .decoders import Decoder
+from .engine import Engine
+from .forward import goes_with_others
 from .packed import Prepared
-from .runner import Runner
+from .request import Request
 from .sampling import Sampling
-from .stops import Tail
+from .settings import EngineSettings
+from .waves import Waves
 
-ROWS = 64  # decoded side by side at most; more prompts wait for the next wave
-CACHE = 1 << 30  # bytes of keys and values a wave may hold (one row always goes)
+ROWS = 64  # decoded side by side at most; more prompts wait
 
 Prompt = str | Sequence[int]
 
 
-@dataclass
-class Row:
-    """One prompt on its way: what was chosen, what is shown, why it ended."""
-
-    index: int
-    prompt: list[int]
-    limit: int
-    random: torch.Generator
-    text: TextDecoder
-    tail: Tail
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finish: str = ""
-
-    def take(self, token: int, logprob: float, stops: frozenset[int]) -> str:
-        """One more token; the text that can now be shown."""
-        self.tokens.append(token)
-        self.logprobs.append(logprob)
-        if token in stops:
-            return self._end("stop")
-        shown = self.tail.push(self.text.push(token))
-        if self.tail.stopped:
-            self.finish = "stop"
-        elif len(self.tokens) == self.limit:
-            shown += self._end("length")
-        return shown
-
-    def _end(self, why: str) -> str:
-        self.finish = why
-        shown = self.tail.push(self.text.flush()) + self.tail.flush()
-        self.finish = "stop" if self.tail.stopped else why
-        return shown
-
-    def completion(self) -> Completion:
-        return Completion(self.tail.text, tuple(self.tokens), tuple(self.logprobs), self.finish)
-
-
 class Generation:
-    """Iterating it generates: (index of the prompt, text that can be shown), with ``completions`` filled at the end.
+    """Iterating it generates: (index of the answer, text that can be shown), with ``completions`` filled at the end.
 
-    Everything is checked when it is made. Prompts of like length go together, as many at a time as ROWS and CACHE
-    allow; a row that ends leaves its batch at once.
-
-    A ``Prepared`` model is laid out for decoding once for all generations that share it.
+    Everything is checked when it is made. ``n`` answers a prompt stand beside each other. A ``Prepared`` model is laid
+    out for decoding once for all generations that share it. ``cache`` names one of ``nn.caches``, or "none", to serve
+    without the engine.
     Raises: DanluError naming the first prompt that is empty, too long or holds a token the model does not know;
     ConfigError for an encoder, which cannot go on with a text.
     """
 
     def __init__(
-        self,
-        model: Model | Prepared,
-        tokenizer: Tokenizer,
-        prompts: Sequence[Prompt],
-        sampling: Sampling,
-        *,
-        cache: str = "slab",
-    ) -> None:
+        self, model: Model | Prepared, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, *,
+        cache: str | None = None,
+    ) -> None:  # fmt: skip
         prepared = model if isinstance(model, Prepared) else Prepared(model)
         model = prepared.model
         model.expect_next()
-        self.runner = Runner(prepared, cache=cache, batches=len(prompts) // ROWS + 1)
-        self.sampling = sampling
-        self.stops = sampling.stops(tokenizer, model.dims.vocab)
-        rows = [_row(model, tokenizer, sampling, *numbered) for numbered in enumerate(prompts)]
-        for row, seed in zip(rows, sampling.seeds(len(rows)), strict=True):
-            row.random = generator(seed, "sample")
-        self.rows = rows
+        whole = model.begin is not None  # an encoder reads the prompt; the answer has the decoder's context for itself
+        ids = [encode_prompt(tokenizer, p, whole=whole) if isinstance(p, str) else list(p) for p in prompts]
+        apart = cache is not None or not (goes_with_others(model) or sampling.wants_engine)
+        self.source: Waves | Served = (
+            Waves(prepared, tokenizer, ids, sampling, cache=cache or "slab")
+            if apart
+            else Served(prepared, tokenizer, ids, sampling)
+        )
 
     @property
     def completions(self) -> list[Completion]:
-        return [row.completion() for row in self.rows]
+        return self.source.completions
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        waiting = sorted(self.rows, key=lambda row: len(row.prompt), reverse=True)
-        decoder = self.sampling.decoder(self.stops)
-        while waiting:
-            size = self._fitting(waiting[0])
-            yield from self._wave(waiting[:size], decoder)
-            del waiting[:size]
-
-    def _fitting(self, longest: Row) -> int:
-        """How many rows like this one are decoded side by side."""
-        dims, bytes_a_number = self.runner.model.dims, self.runner.dtype.itemsize
-        tokens = len(longest.prompt) + longest.limit  # of a memory too: cross-attention keeps keys of all it looks at
-        row = 2 * dims.layers * dims.kv_heads * dims.head * bytes_a_number * tokens
-        return max(1, min(ROWS, CACHE // row))
-
-    def _wave(self, rows: list[Row], decoder: Decoder) -> Iterator[tuple[int, str]]:
-        logits = self.runner.start([row.prompt for row in rows], max(row.limit for row in rows))
-        while True:
-            tokens, logprobs = _choose(decoder, logits, rows)
-            for row, token, logprob in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
-                if shown := row.take(token, logprob, self.stops):
-                    yield row.index, shown
-            going = [place for place, row in enumerate(rows) if not row.finish]
-            if not going:
-                return
-            if len(going) < len(rows):
-                rows, tokens = [rows[place] for place in going], tokens[going]
-                self.runner.keep(going)
-            logits = self.runner.step(tokens)
+        return iter(self.source)
 
 
-@torch.inference_mode()
-def _choose(decoder: Decoder, logits: Tensor, rows: list[Row]) -> tuple[Tensor, Tensor]:
-    """The tokens (B,) and their log-probabilities (B,) before any filter.  logits: (B, V)."""
-    tokens = decoder.choose(logits, rows)
-    chosen = logits.gather(-1, tokens[:, None])[:, 0]
-    return tokens, chosen - logits.logsumexp(-1)
+class Served:
+    """Prompts through an engine of their own, all of them submitted at once."""
 
+    def __init__(
+        self, prepared: Prepared, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]], sampling: Sampling
+    ) -> None:
+        n = sampling.n
+        rows = max(1, min(ROWS, n * len(prompts)))
+        self.n = n
+        self.engine = Engine(prepared, tokenizer, settings=EngineSettings(rows=max(rows, sampling.rows)))
+        seeds = sampling.seeds(n * len(prompts))
+        self.indices: dict[int, int] = {}
+        for index, ids in enumerate(prompts):
+            own = replace(sampling, seed=tuple(seeds[n * index : n * (index + 1)]))
+            number = self.engine.submit(Request(prompt=tuple(ids), sampling=own), called=f"prompt {index}")
+            self.indices[number] = index
+        self.texts = [""] * (n * len(prompts))
+        self.tokens: list[list[int]] = [[] for _ in self.texts]
+        self.logprobs: list[list[float]] = [[] for _ in self.texts]
+        self.finish = [""] * len(self.texts)
 
-def _row(model: Model, tokenizer: Tokenizer, sampling: Sampling, index: int, prompt: Prompt) -> Row:
-    whole = model.begin is not None  # an encoder reads the prompt; the answer has the decoder's context for itself
-    ids = encode_prompt(tokenizer, prompt, whole=whole) if isinstance(prompt, str) else list(prompt)
-    vocab, context = model.source.vocab, model.reach(model.source.context)
-    if not ids:
-        raise DanluError(f"prompt {index} is empty; give it a character or a token to go on from")
-    if (wrong := next((i for i in ids if not isinstance(i, int) or not 0 <= i < vocab), None)) is not None:
-        raise DanluError(
-            f"prompt {index}: token id {wrong!r} is out of range, the model's ids are 0 … {vocab - 1};"
-            " use the tokenizer that belongs to the model"
-        )
-    if len(ids) > context - (not whole):
-        room = f"the encoder's context is {context}" if whole else f"the model's context is {context} and must hold a"
-        raise DanluError(
-            f"prompt {index} has {len(ids)} tokens, {room}{'' if whole else ' new one too'}; shorten the prompt"
-        )
-    limit = min(sampling.max_tokens, model.dims.context if whole else context - len(ids))
-    return Row(index, ids, limit, generator(0), tokenizer.decoder(), Tail(sampling.strings))
+    @property
+    def completions(self) -> list[Completion]:
+        parts = zip(self.texts, map(tuple, self.tokens), map(tuple, self.logprobs), self.finish, strict=True)
+        return [Completion(*one) for one in parts]
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        while self.engine.busy:
+            for event in self.engine.step():
+                index = self.n * self.indices[event.number] + event.index
+                self.texts[index] += event.text
+                self.tokens[index] += [token.id for token in event.tokens]
+                self.logprobs[index] += [token.logprob for token in event.tokens]
+                self.finish[index] = event.finish or ""
+                if event.finish == "error":
+                    raise DanluError(str(event.stop))
+                if event.text:
+                    yield index, event.text
 
 
 def encode_prompt(tokenizer: Tokenizer, text: str, *, whole: bool = False) -> list[int]:
@@ -173,7 +112,7 @@ def encode_prompt(tokenizer: Tokenizer, text: str, *, whole: bool = False) -> li
 def generate(
     model: Model, tokenizer: Tokenizer, prompts: Sequence[Prompt], *,
     max_tokens: int = 64, temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0, seed: int | Sequence[int] = 0,
-    stop: str | Sequence[str] = (), stop_ids: Sequence[int] | None = None, cache: str = "slab",
+    stop: str | Sequence[str] = (), stop_ids: Sequence[int] | None = None, cache: str | None = None,
     adapter: str | Sequence[str] | None = None, stream: Callable[[int, str], None] | None = None,
 ) -> list[Completion]:  # fmt: skip
     """One completion a prompt (text or token ids), in order; ``stream`` is called with (index, text) as it is decided.

@@ -1,4 +1,4 @@
-"""A process that only tries grammars: what would crash, stall or fill the memory does so here, not where others are served.
+"""A process that only tries grammars: what would crash, stall or fill the memory does so here, not in the engine.
 
 It is run as a script and imports llguidance alone: a line with a grammar comes in, a line with the reason against it
 goes out. Recursion runs on a small stack, each trial has its own seconds, all share their bytes.
@@ -14,7 +14,7 @@ from typing import Any
 
 STACK = 1 << 20  # bytes: an eighth of what threads usually have
 MEMORY = 3 << 29  # bytes of address space
-SECONDS = 3  # of the processor, a trial
+SECONDS = 1  # of the processor, a trial, and up to one more
 STEPS = 48  # tokens of a walk
 
 
@@ -35,6 +35,10 @@ def reason(llguidance: Any, tokenizer: Any, grammar: str, limits: dict[str, Any]
     return matcher.get_error()
 
 
+def _try(llguidance: Any, tokenizer: Any, grammar: str, limits: dict[str, Any], answers: list[str]) -> None:
+    answers.append(reason(llguidance, tokenizer, grammar, limits))
+
+
 def main() -> None:
     import llguidance
 
@@ -42,12 +46,13 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         _limit()
-        answers = []
+        answers: list[str] = []
         threading.stack_size(STACK)
-        trial = threading.Thread(target=lambda asked=asked, out=answers: out.append(reason(llguidance, tokenizer, *asked)))
+        trial = threading.Thread(target=_try, args=(llguidance, tokenizer, *asked, answers))
         trial.start()
         trial.join()
-        print(json.dumps(answers[0] if answers else "it cannot be tried"), flush=True)
+        sys.stdout.write(json.dumps(answers[0] if answers else "it cannot be tried") + "\n")
+        sys.stdout.flush()
 
 
 def _limit() -> None:

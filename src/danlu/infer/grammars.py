@@ -11,6 +11,7 @@ from ..core.errors import ConfigError, MissingExtra, unknown
 
 LONGEST = 1 << 18  # characters of a schema, expression or grammar
 SPACES = r"[ ]?|\n[ \t]{0,16}"  # between the parts of a JSON text: one space, or a new line and its indentation
+ENDS = ("NoExtension", "NoExtensionBias")  # what the library calls a grammar without a text
 PURPOSE = "holding answers to a schema or grammar"
 
 
@@ -66,15 +67,22 @@ def _object(value: Any) -> str:
 
 
 def _regex(value: Any) -> str:
-    return library().LLMatcher.grammar_from_regex(_text("regex", value))
+    text = _text("regex", value, most=LONGEST >> 3)
+    return library().LLMatcher.grammar_from_lark(f"start: /{_slashed(text)}/")
+
+
+def _slashed(expression: str) -> str:
+    r"""As Lark writes an expression between slashes; ``\d`` is 0 to 9, as in JSON schemas."""
+    return library().regex_to_lark(expression, use_ascii="d").replace("\n", "\\n")
 
 
 def _choice(value: Any) -> str:
     texts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
     if not texts or not all(isinstance(text, str) and text for text in texts):
         raise ConfigError("choice: must be a list of texts of one character or more, as in ['yes', 'no']")
-    _text("choice", "".join(texts))
-    return _regex("|".join(_literal(text) for text in dict.fromkeys(texts)))
+    _text("choice", "".join(texts), most=LONGEST >> 3)
+    ways = "|".join(_literal(text) for text in dict.fromkeys(texts))
+    return library().LLMatcher.grammar_from_lark(f"start: /{ways}/")
 
 
 def _literal(text: str) -> str:
@@ -97,11 +105,11 @@ def _lark(gbnf: str) -> str:
         raise ConfigError(f"grammar: {short(str(error) or 'it nests too deeply')}; mend the GBNF rule") from None
 
 
-def _text(form: str, value: Any) -> str:
+def _text(form: str, value: Any, most: int = LONGEST) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"{form}: must be a text, not {type(value).__name__ if value else 'an empty one'}")
-    if len(value) > LONGEST:
-        raise ConfigError(f"{form}: has {len(value):,} characters; at most {LONGEST:,} are read")
+    if len(value) > most:
+        raise ConfigError(f"{form}: has {len(value):,} characters; at most {most:,} are read")
     if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
         raise ConfigError(f"{form}: holds a NUL or half a surrogate pair; take it out")
     return value
@@ -111,6 +119,7 @@ def short(reason: str) -> str:
     """The first sentence of an error of the library."""
     lines = [line.strip() for line in reason.replace("<non-verbose/>", "").splitlines()]
     kept = " ".join(line for line in lines if line and not re.match(r"\d+ \||\^", line))
+    kept = "no text keeps to it" if kept in ENDS else kept
     return kept if len(kept) <= 240 else kept[:237] + "…"
 
 

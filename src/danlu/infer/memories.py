@@ -27,7 +27,7 @@ class Memory(ABC):
 
     def follow(self, tokens: Sequence[int]) -> None:
         """Makes ``tokens`` what comes after the prompt."""
-        same = _alike(self.tokens, tokens)
+        same = alike(self.tokens, tokens)
         while len(self.tokens) > same:
             self.drop(self.tokens.pop())
         for token in tokens[same:]:
@@ -125,7 +125,7 @@ class Successors(Memory):
         return self.after.get(self.last, []) if len(self.text) >= self.size else []
 
 
-def _alike(a: Sequence[int], b: Sequence[int]) -> int:
+def alike(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens two texts begin with alike."""
     size = min(len(a), len(b))
     if list(a[:size]) == list(b[:size]):

@@ -63,7 +63,14 @@ class Sampling:
     def __post_init__(self) -> None:
         if "" in self.strings:
             raise ConfigError("stop '': must be a text of one character or more")
-        for name, least in (("max_tokens", 1), ("n", 1), ("min_tokens", 0), ("logprobs", 0), ("prompt_logprobs", 0)):
+        fewest = 1 if self.prompt_logprobs is None else 0  # a prompt can be read without going on from it
+        for name, least in (
+            ("max_tokens", fewest),
+            ("n", 1),
+            ("min_tokens", 0),
+            ("logprobs", 0),
+            ("prompt_logprobs", 0),
+        ):
             _expect_count(name, getattr(self, name), least)
         if self.min_tokens > self.max_tokens:
             raise ConfigError(f"min_tokens {self.min_tokens}: must not be above max_tokens {self.max_tokens}")
@@ -87,6 +94,17 @@ class Sampling:
     @property
     def strings(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else self.stop
+
+    @property
+    def wants_engine(self) -> bool:
+        """Whether more is asked for than one token a row and step."""
+        several = self.n > 1 or self.search is not None or self.contrast is not None
+        return several or self.constraint is not None or self.prompt_logprobs is not None or not self.max_tokens
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has side by side."""
+        return self.n if self.search is None else self.searching(frozenset(), self.max_tokens).width
 
     @property
     def greedy(self) -> bool:

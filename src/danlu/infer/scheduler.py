@@ -34,7 +34,8 @@ class Scheduler:
 
     ``rows`` side by side at most; a request is admitted when its whole prompt has room; ``window`` is how far back
     anyone looks, None for all. Where the pool is full, the request that ranks last gives its blocks back and is
-    computed again later.
+    computed again later. Blocks older than the newest ``whole`` tokens of a row may be rounded; None: that is over
+    when they are written.
     Raises: ConfigError if budget or rows is not above 0.
     Source: Yu et al. 2022, "Orca", OSDI, §4 (a schedule per step); Agrawal et al. 2024, arXiv:2403.02310, §4 (chunks
     of prompts beside decoding rows under one budget); Kwon et al. 2023, arXiv:2309.06180, §4.5 (recompute).
@@ -42,12 +43,14 @@ class Scheduler:
     """
 
     def __init__(
-        self, blocks: Blocks, *, budget: int = 512, rows: int = 64, window: int | None = None, reuse: bool = True
-    ) -> None:
+        self, blocks: Blocks, *, budget: int = 512, rows: int = 64, window: int | None = None, reuse: bool = True,
+        whole: int | None = None,
+    ) -> None:  # fmt: skip
         if budget < 1 or rows < 1:
             raise ConfigError(f"an engine needs a budget of a token and a row at least, found {budget} and {rows}")
         self.blocks, self.budget, self.rows = blocks, budget, rows
-        self.window, self.reuse = window, reuse
+        self.window, self.reuse, self.whole = window, reuse, whole
+        self.old: list[int] = []  # blocks that have become older than that
         self.waiting: list[Group] = []
         self.running: list[Group] = []
 
@@ -82,7 +85,7 @@ class Scheduler:
             if block is not None:
                 self.blocks.give(block)
         row.table, row.drafts = [], []
-        row.computed = row.named = row.forgotten = 0
+        row.computed = row.named = row.forgotten = row.aged = 0
 
     def fork(self, row: Sequence) -> Sequence:
         """Another row with the same past, in the same blocks until one of them writes."""
@@ -129,6 +132,17 @@ class Scheduler:
                 self.blocks.give(block)
                 row.table[row.forgotten] = None
             row.forgotten += 1
+
+        if self.whole is not None and (old := max(0, certain - self.whole) // size) > row.aged:
+            self.old += [block for block in row.table[row.aged : old] if block is not None]
+            row.aged = old
+
+    def news(self) -> tuple[list[int], list[int]]:
+        """Since last asked, of blocks: whose content is of no use any more, and whose content will not change."""
+        lost, kept = self.blocks.news()
+        old, self.old = self.old, []
+        gone = set(lost)
+        return lost, [*kept, *(block for block in old if block not in gone)]
 
     def shrink(self, row: Sequence) -> None:
         """Gives back blocks behind what was computed: guesses that were wrong."""

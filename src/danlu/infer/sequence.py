@@ -26,7 +26,8 @@ class Sequence:
     ``computed`` counts the tokens whose keys are there, ``drafts`` are guesses fed behind the last token, ``extra`` is
     how many virtual tokens an adapter puts before the text. ``table`` lists its blocks, None for those it forgot (the
     first ``forgotten``); ``keys`` are those of its full blocks, of which the first ``named`` can be found by others.
-    ``cached`` tokens of its prompt came from the prefix cache; ``matcher`` is where its grammar is.
+    ``cached`` tokens of its prompt came from the prefix cache; the first ``aged`` blocks are old enough to be rounded;
+    ``matcher`` is where its grammar is.
     """
 
     prompt: list[int]
@@ -41,6 +42,7 @@ class Sequence:
     named: int = 0
     cached: int = 0
     forgotten: int = 0
+    aged: int = 0
     serial: int = field(default_factory=lambda: next(_serial))
 
     @property

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ..core.errors import ConfigError
+from ..core.spec import Spec
 from ..nn.model import Model
 from ..nn.pages import PAGES, Pages
 
@@ -20,6 +22,7 @@ GIB = 1 << 30
 class EngineSettings:
     """``rows`` side by side; ``budget`` tokens a step; keys in blocks of ``block`` tokens, kept as ``cache`` says.
 
+    ``cache`` names one of ``nn.pages``: "plain", "int8", {"use": "kivi", "bits": 2}.
     ``cache_bytes`` is the most that keys may take (None: what ``rows`` of ``context`` tokens need, or a share of the
     memory that is free if that is less). ``context`` is the longest text (None: the model's). Without ``reuse`` nothing
     is kept of a prompt for the next request that begins alike.
@@ -28,7 +31,7 @@ class EngineSettings:
     rows: int = 64
     budget: int = 512
     block: int = 16
-    cache: str = "plain"
+    cache: str | dict[str, Any] = "plain"
     cache_bytes: int | None = None
     context: int | None = None
     reuse: bool = True
@@ -38,12 +41,12 @@ class EngineSettings:
 
         Raises: ConfigError with the figure if it would hold less than a step's tokens.
         """
-        kind = PAGES[self.cache]
-        token = sum(kind.bytes_a_token(one.dims, dtype_of(one)) for one in (model, *companions))
-        block = token * self.block
         long = -(-self.longest(model) // self.block)
+        most = self.rows * (long + 1)
+        whole, less = (sum(self.pages(one, n, "meta").bytes_ for one in (model, *companions)) for n in (most, most - 1))
+        block = whole - less
         limit = self.cache_bytes if self.cache_bytes is not None else SHARE * free_memory(model)
-        count = int(min(limit // block, self.rows * (long + 1)))
+        count = int(min((limit - whole) // block + most, most))
         if count < 2:
             raise ConfigError(
                 f"the cache may take {limit / GIB:.2f} GiB, and a block of {self.block} tokens takes "
@@ -62,9 +65,13 @@ class EngineSettings:
         context = model.reach(model.dims.context)
         return context if self.context is None else model.reach(self.context)
 
-    def pages(self, model: Model, blocks: int) -> Pages:
-        device = next(model.parameters()).device
-        return PAGES[self.cache](model.dims, blocks, self.block, dtype=dtype_of(model), device=device)
+    def pages(self, model: Model, blocks: int, device: torch.device | str | None = None) -> Pages:
+        """Memory for so many blocks, where the model lies or on another device."""
+        device = next(model.parameters()).device if device is None else device
+        shapes = model.dims, blocks, self.block, dtype_of(model), device
+        made: Pages = Spec.read(self.cache, "cache").build(PAGES, *shapes, where="cache")
+        made.expect(self.rows, self.budget)
+        return made
 
 
 def dtype_of(model: Model) -> torch.dtype:

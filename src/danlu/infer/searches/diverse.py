@@ -18,7 +18,7 @@ class Diverse(Search):
     """Beams of width / groups texts each, one after the other: a token that earlier ones just chose costs each time.
 
     group g ranks by  Σ_t (log p(y_t | y_<t) - diversity · #{h < g: texts of group h that chose y_t at step t})
-    The penalty acts before the filters. Answers are the best of all groups. A group that is over avoids and is avoided
+    The penalty acts before the filters. Answers are the best of all groups, each once. A group that is over avoids and is avoided
     no more.
     Raises: ConfigError if width is no multiple of groups, or a setting is out of its range.
     Source: Vijayakumar et al. 2018, arXiv:1610.02424, alg. 1 (Hamming diversity).
@@ -72,5 +72,8 @@ class Diverse(Search):
         return going
 
     def answers(self) -> list[Answer]:
-        found = [answer for group in self.groups for answer in group.answers(self.asked_for)]
-        return sorted(found, key=lambda answer: answer.score, reverse=True)[: self.asked_for]
+        found = [answer for group in self.groups for answer in group.answers(self._width)]
+        best: dict[tuple[int, ...], Answer] = {}  # groups may have found the same
+        for answer in sorted(found, key=lambda answer: answer.score, reverse=True):
+            best.setdefault(answer.tokens, answer)
+        return list(best.values())[: self.asked_for]
