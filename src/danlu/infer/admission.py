@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,6 +22,9 @@ from .request import Request
 from .sequence import Sequence as Row
 from .stops import Tail
 
+if TYPE_CHECKING:
+    from .constraint import Grammar, Vocabulary
+
 
 class Admission:
     """Checks requests for one model; ``longest`` is the most tokens a text may have, prompt and answer.
@@ -36,7 +37,7 @@ class Admission:
         self.model, self.tokenizer, self.longest, self.companion = model, tokenizer, longest, companion
         self.default = model.switch.active if model.switch else ()
         self.revisions: dict[str, int] = {}
-        self.grammars: Callable[[dict[str, Any]], Any] | None = None
+        self._vocabulary: Vocabulary | None = None
 
     def job(self, request: Request, number: int, called: str) -> Job:
         """Raises: DanluError with the reason why it cannot be served."""
@@ -65,7 +66,7 @@ class Admission:
             with torch.inference_mode():
                 reading.memory = model.read(tokens, Layout.dense(tokens))
         if sampling.constraint is not None:
-            row.matcher = self._grammar(sampling.constraint).matcher()
+            row.matcher = self.grammar(sampling.constraint).matcher(stops)
         job = Job(
             number=number, rows=[row], priority=request.priority, request=request,
             rows_wanted=search.width if search else sampling.n, whole=model.ahead or model.undivided,
@@ -106,12 +107,13 @@ class Admission:
         recipe = self.model.recipe
         return tuple(contrast.layers(self.model.dims.layers, tied=bool(getattr(recipe, "tied", False))))
 
-    def _grammar(self, constraint: dict[str, Any]) -> Any:
-        if self.grammars is None:
-            from .constraint import Grammar
+    def grammar(self, constraint: dict[str, Any]) -> Grammar:
+        """Compiled, or found again; any thread may ask.  Raises: ConfigError if it cannot be followed."""
+        from .constraint import Vocabulary
 
-            self.grammars = partial(Grammar, self.tokenizer, vocab=self.model.dims.vocab)
-        return self.grammars(constraint)
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary(self.tokenizer, self.model.dims.vocab)
+        return self._vocabulary.grammar(constraint)
 
     def _root(self, request: Request, adapters: tuple[str, ...], job: Job) -> bytes | None:
         """Where its keys are found; None where all of its prompt must be read."""

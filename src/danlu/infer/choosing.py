@@ -2,54 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .contrasts import Voices
-from .decoders import Decoder
+from .drafters import Guess
 from .forward import Heard
 from .grammatical import grammatical
 from .jobs import Job
 from .request import Told
 from .searches import Asked, Choice
 from .sequence import Sequence as Row
+from .speculation import speculated
 
 
 @dataclass(eq=False)
 class Turn:
     """A row whose next token is to be chosen.
 
-    logits: (1 + drafts, V) as the model says; ``voiced`` what a contrast makes of them.
+    logits: (1 + guesses, V) as the model says; ``voiced`` what a contrast makes of them; ``guess`` was fed behind the
+    row's last token.
     """
 
     job: Job
     row: Row
     logits: Tensor
     voiced: Tensor
+    guess: Guess | None = None
 
 
-def turn(job: Job, row: Row, heard: Heard, weak: Heard | None) -> Turn:
+def turn(job: Job, row: Row, heard: Heard, weak: Heard | None, guess: Guess | None) -> Turn:
     """What is known of a row whose newest token was fed."""
     logits = heard.logits
     if job.contrast is None:
-        return Turn(job, row, logits, logits)
+        return Turn(job, row, logits, logits, guess)
     return Turn(job, row, logits, job.contrast(Voices(logits, weak and weak.logits, heard.early)))
 
 
 @torch.inference_mode()
-def chosen(turns: Sequence[Turn]) -> Iterator[tuple[Turn, int]]:
-    """The next token of each row: rows that are chosen for alike go together."""
-    alike: dict[int, list[Turn]] = {}
+def chosen(turns: Sequence[Turn]) -> list[list[int]]:
+    """The next tokens of rows that are chosen for alike: one each, and the guesses before it that stay."""
+    decoder, rows = turns[0].job.decoder, [one.row for one in turns]
+    if any(one.guess is not None for one in turns):
+        return speculated(decoder, [one.voiced for one in turns], rows, [one.guess or Guess() for one in turns])
+    logits = _stacked([one.voiced[-1] for one in turns])
+    return [[token] for token in decoder.choose(grammatical(logits, rows), rows).tolist()]
+
+
+def alike(turns: Sequence[Turn]) -> list[list[Turn]]:
+    """Those that the same decoder chooses for, together."""
+    groups: dict[int, list[Turn]] = {}
     for one in turns:
-        alike.setdefault(id(one.job.decoder), []).append(one)
-    for group in alike.values():
-        decoder: Decoder = group[0].job.decoder
-        rows = [one.row for one in group]
-        tokens = decoder.choose(grammatical(_stacked([one.voiced[-1] for one in group]), rows), rows)
-        yield from zip(group, tokens.tolist(), strict=True)
+        groups.setdefault(id(one.job.decoder), []).append(one)
+    return list(groups.values())
 
 
 @torch.inference_mode()

@@ -124,12 +124,11 @@ class Matcher:
         return self._ended or not bool(self._now()[:-1].any())
 
     def take(self, token: int) -> None:
-        """Goes on by a token that is allowed; a stop ends it."""
+        """Goes on by a token: a stop ends it, one that the grammar does not allow is its failure."""
         self._taken += 1
         if bool((self._stops == token).any()):
             self._ended = True
             return
-        assert bool(self._now()[token]), f"token {token} is not what the grammar allows"
         self._timed(lambda: self._state.consume_token(token))
         self._mask = None
 
@@ -137,7 +136,7 @@ class Matcher:
         """How many of these it would take one after the other."""
         twin = self.fork()
         for place, token in enumerate(tokens):
-            if twin.over or not bool(twin.allowed()[token]):
+            if twin._ended or not bool(twin.allowed()[token]):
                 return place
             twin.take(token)
         return len(tokens)

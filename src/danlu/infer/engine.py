@@ -14,7 +14,8 @@ from ..nn.model import Model
 from ..tokenize import Tokenizer
 from .admission import Admission
 from .blocks import Blocks
-from .choosing import Turn, chosen, searched, told, turn
+from .choosing import Turn, alike, chosen, searched, told, turn
+from .drafters import Drafter, Guess
 from .forward import Forward, Heard
 from .jobs import Job
 from .packed import Prepared
@@ -29,13 +30,13 @@ class Engine:
     """Serves many requests with one model, each as if it were alone: greedy tokens do not depend on the company.
 
     Not for several threads: ``serve.service`` puts one in front of it. ``companion`` is a weaker model with the same
-    tokens, for contrasts. What a row is told depends on its own tokens, settings and seed.
+    tokens, for contrasts; ``drafter`` guesses ahead. What a row is told depends on its own tokens, settings and seed.
     Raises: ConfigError if the cache finds no room.
     """
 
     def __init__(
         self, model: Model | Prepared, tokenizer: Tokenizer, *, settings: EngineSettings | None = None,
-        companion: Model | None = None,
+        companion: Model | None = None, drafter: Drafter | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings = settings or EngineSettings()
         prepared = model if isinstance(model, Prepared) else Prepared(model)
@@ -57,8 +58,10 @@ class Engine:
             Blocks(blocks, settings.block), budget=settings.budget, rows=settings.rows, reuse=settings.reuse,
             window=None if others else window_of(self.model), whole=self.forward.pages.whole,
         )  # fmt: skip
+        self.drafter = drafter
         self.jobs: dict[int, Job] = {}
         self.numbers = count()
+        self._late: list[Event] = []  # of requests that broke in this step
         self._stats = Stats(blocks=blocks, block_size=settings.block)
 
     # ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────
@@ -104,6 +107,7 @@ class Engine:
     # ── one step ─────────────────────────────────────────────────────────────────────────────────────────────────
     def step(self) -> list[Event]:
         """Feeds what is due and says what became known of it."""
+        guesses = self._guessed() if self.drafter else {}
         plan = self.scheduler.plan()
         lost, settled = self.scheduler.news()
         for forward in self._forwards():
@@ -111,7 +115,7 @@ class Engine:
             forward.pages.settled(settled)
         self._stats.steps += 1
         self._stats.preemptions += len(plan.preempted)
-        owner = {row.serial: job for job in self.scheduler_jobs() for row in job.rows}
+        owner = {row.serial: job for job in self._running() for row in job.rows}
         pieces = [_owing(piece, owner[piece.row.serial]) for piece in plan.pieces]
         heard, weak = self._heard(pieces, plan.copies, owner)
         turns: list[Turn] = []
@@ -120,14 +124,34 @@ class Engine:
             said = heard[row.serial]
             self._fed(job, piece, said)
             if piece.stop >= row.known and piece.wanted:
-                turns.append(turn(job, row, said, weak.get(row.serial)))
-        events = [*self._alone([one for one in turns if one.job.search is None]), *self._searched(turns)]
+                guess = guesses.get(row.serial) if len(said.logits) > 1 else None
+                turns.append(turn(job, row, said, weak.get(row.serial), guess))
+        events = [*self._alone([one for one in turns if one.job.search is None]), *self._searched(turns), *self._late]
+        self._late.clear()
         for job in {id(job): job for job in owner.values()}.values():
             for row in job.rows if job.state is State.RUNNING else ():
                 self.scheduler.settle(job, row)
         return events
 
-    def scheduler_jobs(self) -> Iterator[Job]:
+    def _guessed(self) -> dict[int, Guess]:
+        """Guesses behind the last token of rows that decode by themselves, by the row's serial number."""
+        assert self.drafter is not None
+        found: dict[int, Guess] = {}
+        by_decoder: dict[int, list[Job]] = {}
+        for job in self._running():
+            if job.search is None and not job.owed:
+                by_decoder.setdefault(id(job.decoder), []).append(job)
+        for jobs in by_decoder.values():
+            rows = [row for job in jobs for row in job.rows if row.behind == 1 and job.limit - len(row.tokens) > 1]
+            most = min((job.limit - len(row.tokens) - 1 for job in jobs for row in job.rows if row in rows), default=0)
+            for row, guess in zip(rows, self.drafter.propose(rows, jobs[0].decoder, most) if rows else (), strict=True):
+                row.drafts = list(guess.tokens)
+                if guess.tokens:
+                    found[row.serial] = guess
+        self._stats.drafted_tokens += sum(len(guess.tokens) for guess in found.values())
+        return found
+
+    def _running(self) -> Iterator[Job]:
         return (job for job in self.jobs.values() if job.state is State.RUNNING)
 
     def _forwards(self) -> list[Forward]:
@@ -174,11 +198,23 @@ class Engine:
     def _alone(self, turns: Sequence[Turn]) -> Iterator[Event]:
         """The next token of each row of requests that do not search."""
         spread = [other for one in turns for other in self._spread(one)]
-        for one, token in list(chosen([one for one in spread if one.job.limit])):
-            yield from self._said(one, [token])
+        for group in alike([one for one in spread if one.job.limit]):
+            for one, tokens in self._chosen(group):
+                yield from self._said(one, tokens)
         for one in spread:
             if not one.job.limit:
                 yield self._ended(one.job, one.row, "length", "")
+
+    def _chosen(self, turns: Sequence[Turn]) -> Iterator[tuple[Turn, list[int]]]:
+        """The tokens of rows chosen for together; what one request breaks is that request's alone."""
+        try:
+            yield from zip(turns, chosen(turns), strict=True)
+        except Exception as error:
+            if len(turns) > 1:
+                for one in turns:
+                    yield from self._chosen([one])
+            else:
+                self._broken(turns[0].job, error)
 
     def _spread(self, one: Turn) -> list[Turn]:
         """A request for n answers becomes n rows when its prompt is read."""
@@ -206,7 +242,8 @@ class Engine:
         seat = job.seats[row.serial]
         line, top = job.lines[seat], job.request.sampling.logprobs
         text, taken = "", []
-        for token in told(one.logits[-len(tokens) :], tokens, top):
+        row.computed += len(tokens) - 1  # the keys of guesses that stay are there
+        for token in told(one.logits[: len(tokens)], tokens, top):
             row.tokens.append(token.id)
             taken.append(token)
             text += line.take(token)
@@ -216,6 +253,8 @@ class Engine:
             if line.finish is not None:
                 break
         self._stats.new_tokens += len(taken)
+        self._stats.accepted_tokens += len(taken) - 1
+        self.scheduler.shrink(row)
         yield self._ended(job, row, line.finish, text, taken) if line.finish else job.event(seat, text, taken)
 
     def _ended(self, job: Job, row: Row, why: str, text: str, taken: Sequence[Told] = ()) -> Event:
@@ -239,7 +278,11 @@ class Engine:
         for number, found in by_job.items():
             job = self.jobs[number]
             if len(found) == len(job.rows):
-                choice = searched(job, [found[row.serial] for row in job.rows])
+                try:
+                    choice = searched(job, [found[row.serial] for row in job.rows])
+                except Exception as error:
+                    self._broken(job, error)
+                    continue
                 if choice.tokens:
                     self._regrow(job, choice.tokens, choice.parents)
                 else:
@@ -274,6 +317,14 @@ class Engine:
             text += line.end(answer.finish) if line.finish is None else ""
             yield job.event(seat, text, taken)
         self._leave(job, State.FINISHED)
+
+    def _broken(self, job: Job, error: Exception) -> None:
+        """A request that cannot go on ends with the reason; the others do not notice."""
+        for seat, line in enumerate(job.lines):
+            if line.finish is None:
+                line.finish, line.stop = "error", str(error) or type(error).__name__
+                self._late.append(job.event(seat))
+        self._leave(job, State.ABORTED)
 
     def _leave(self, job: Job, state: State) -> None:
         self.scheduler.finish(job, state)

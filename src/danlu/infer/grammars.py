@@ -10,6 +10,7 @@ from typing import Any
 from ..core.errors import ConfigError, MissingExtra, unknown
 
 LONGEST = 1 << 18  # characters of a schema, expression or grammar
+GBNF = 1 << 13  # characters of a grammar in llama.cpp's spelling, which takes seconds to translate where it is long
 SPACES = r"[ ]?|\n[ \t]{0,16}"  # between the parts of a JSON text: one space, or a new line and its indentation
 ENDS = ("NoExtension", "NoExtensionBias")  # what the library calls a grammar without a text
 PURPOSE = "holding answers to a schema or grammar"
@@ -92,7 +93,8 @@ def _literal(text: str) -> str:
 
 def _grammar(value: Any) -> str:
     text = _text("grammar", value)
-    return library().LLMatcher.grammar_from_lark(_lark(text) if "::=" in text else text)
+    text = _lark(_text("grammar", text, most=GBNF)) if "::=" in text else text
+    return library().LLMatcher.grammar_from_lark(text)
 
 
 def _lark(gbnf: str) -> str:
@@ -101,8 +103,10 @@ def _lark(gbnf: str) -> str:
 
     try:
         return any_to_lark(gbnf)
+    except RecursionError:
+        raise ConfigError("grammar: its GBNF rules nest too deeply; make them flatter") from None
     except Exception as error:  # its own error class, or whatever its parser runs into
-        raise ConfigError(f"grammar: {short(str(error) or 'it nests too deeply')}; mend the GBNF rule") from None
+        raise ConfigError(f"grammar: {short(str(error))}; mend the GBNF rule") from None
 
 
 def _text(form: str, value: Any, most: int = LONGEST) -> str:

@@ -16,6 +16,7 @@ from .filters import Filter, chain
 from .searches import SEARCHES
 
 COLD = 1e-5  # below this a temperature is greedy: dividing by it would overflow
+LEAST = {"n": 1, "min_tokens": 0, "logprobs": 0, "prompt_logprobs": 0}
 CONSTRAINTS = ("json_schema", "json_object", "regex", "choice", "grammar")
 SAME = (
     "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "repetition_penalty", "presence_penalty",
@@ -64,13 +65,7 @@ class Sampling:
         if "" in self.strings:
             raise ConfigError("stop '': must be a text of one character or more")
         fewest = 1 if self.prompt_logprobs is None else 0  # a prompt can be read without going on from it
-        for name, least in (
-            ("max_tokens", fewest),
-            ("n", 1),
-            ("min_tokens", 0),
-            ("logprobs", 0),
-            ("prompt_logprobs", 0),
-        ):
+        for name, least in {**LEAST, "max_tokens": fewest}.items():
             _expect_count(name, getattr(self, name), least)
         if self.min_tokens > self.max_tokens:
             raise ConfigError(f"min_tokens {self.min_tokens}: must not be above max_tokens {self.max_tokens}")

@@ -58,7 +58,8 @@ class Scheduler:
     def fits(self, group: Group, tokens: int) -> str | None:
         """Why a request of so many tokens in all could never be served; None if it can."""
         row = group.rows[0]
-        held = row.slots(tokens) if self.window is None else min(row.slots(tokens), self.window + self.budget)
+        all_of_it = self.window is None or group.whole
+        held = row.slots(tokens) if all_of_it else min(row.slots(tokens), self.window + self.budget)
         need = group.rows_wanted * (-(-held // self.blocks.size) + (self.window is not None))
         if need > self.blocks.count:
             return f"needs {need} blocks of {self.blocks.size} tokens, and the pool has {self.blocks.count}"

@@ -12,7 +12,7 @@ from ..core.errors import ConfigError
 from ..nn.model import Model
 from ..nn.pages import PAGES
 from .blocks import Blocks, Full
-from .forward import Forward, Reading, mixes_texts
+from .forward import Forward, Heard, Reading, mixes_texts
 from .memories import alike
 from .packed import Prepared
 from .rows import Row
@@ -37,10 +37,10 @@ class Twins:
         self.context = model.reach(model.dims.context)
         dtype, device = next(model.parameters()).dtype, next(model.parameters()).device
         kind = PAGES["plain"]
-        count = int(bytes_ // (SIZE * kind.bytes_a_token(model.dims, dtype)))
+        count = bytes_ // kind(model.dims, 1, SIZE, dtype, "meta").bytes_
         if count < 2:
             raise ConfigError(f"{bytes_ / 2**30:.2f} GiB hold no two blocks of the model that drafts; give it more gib")
-        self.forward = Forward(Prepared(model), kind(model.dims, count, SIZE, dtype=dtype, device=device), rows=2)
+        self.forward = Forward(Prepared(model), kind(model.dims, count, SIZE, dtype, device), rows=2)
         self.blocks = Blocks(count, SIZE)
         self.known: weakref.WeakKeyDictionary[object, Twin] = weakref.WeakKeyDictionary()
         self.left: list[list[int | None]] = []  # tables of rows that are gone
@@ -62,7 +62,7 @@ class Twins:
         heard = self._run([Piece(twin, twin.computed, twin.known, 1) for twin in twins], readings)
         return torch.stack([heard[twin.serial].logits[-1] for twin in twins])
 
-    def _run(self, pieces: Sequence[Piece], readings: dict[int, Reading]):  # noqa: ANN202
+    def _run(self, pieces: Sequence[Piece], readings: dict[int, Reading]) -> dict[int, Heard]:
         heard = self.forward.run(pieces, readings)
         for piece in pieces:
             piece.row.computed = piece.stop

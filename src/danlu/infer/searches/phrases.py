@@ -76,15 +76,20 @@ class Progress:
     def after(self, token: int) -> Progress:
         """With one more token."""
         if not self.under:
-            return self._begun(token)
+            return self.begun(token)
         path = (*self.path, token)
         if path in self.under:
             return replace(self, under=(), path=(), met=self.met + 1)
         if token in self.wanted:
             return replace(self, path=path)
-        return replace(self, waiting=(*self.waiting, self.under), under=(), path=())._begun(token)
+        return self.waiting_again().begun(token)
 
-    def _begun(self, token: int) -> Progress:
+    def waiting_again(self) -> Progress:
+        """With nothing under way."""
+        return replace(self, waiting=(*self.waiting, self.under), under=(), path=())
+
+    def begun(self, token: int) -> Progress:
+        """With a token that may be the first of a word that waits."""
         for place, word in enumerate(self.waiting):
             if any(form[0] == token for form in word):
                 rest = self.waiting[:place] + self.waiting[place + 1 :]
