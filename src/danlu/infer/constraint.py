@@ -50,8 +50,10 @@ class Vocabulary:
         self._kept: OrderedDict[str, Grammar | str] = OrderedDict()
 
     def __call__(self, text: bytes | str) -> list[int]:
-        """How the tokenizer itself would spell a text that is forced."""
-        return self._tokenizer.encode(text if isinstance(text, str) else text.decode("utf-8", "ignore"))
+        """How the tokenizer itself would spell a text that is forced; nothing if it cannot."""
+        raw = text.encode() if isinstance(text, str) else text
+        ids = self._tokenizer.marked.engine(bare=True).encode(raw.decode("utf-8", "ignore"))
+        return ids if b"".join(self.tokens[token] for token in ids if token < self.size) == raw else []
 
     def grammar(self, constraint: Mapping[str, Any]) -> Grammar:
         """Compiled, or found again; any thread may ask.

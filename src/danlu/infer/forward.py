@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from ..nn.layout import Layout, Memory
 from ..nn.model import Model
 from ..nn.pages import Pages, Table
+from ..nn.pages.plain import Plain
 from ..nn.ragged import Alone, Ragged, Text
 from ..nn.routers import Router
 from ..nn.sites import Adapted, Branch, Delta, Entrance, KeySource, Site
 from ..nn.states import States
 from ..peft.attached import acting_as
+from .native_step import NativeStep
 from .packed import Prepared
 from .scheduler import Piece
 from .sequence import Sequence as Row
@@ -68,6 +70,7 @@ class Forward:
         self.prepared, self.model, self.pages, self.rows = prepared, prepared.model, pages, rows
         self.device = next(self.model.parameters()).device
         self.ways: dict[str, str] = {}  # of adapters, by name
+        self.native = _native(self.model, pages)
         self.raggable = mixes_texts(self.model)
 
     @torch.inference_mode()
@@ -127,6 +130,9 @@ class Forward:
     # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _together(self, lane: Sequence[Piece], readings: Mapping[int, Reading]) -> Iterator[tuple[int, Heard]]:
         texts = [_text(piece, self.pages.size) for piece in lane]
+        if self.native is not None and self._simple(lane, readings):
+            yield from self._natively(self.native, lane, texts)
+            return
         layout = Ragged(self.pages, texts).layout()
         tokens = torch.tensor([[i for piece in lane for i in piece.row.ids(piece.start, piece.stop)]])
         few = all(text.fed <= FEW for text in texts)
@@ -143,6 +149,27 @@ class Forward:
             reading = readings[piece.row.serial]
             states = hidden[end - (piece.stop - piece.start) : end] if reading.hidden else None
             yield piece.row.serial, Heard(logits, states, {i: by_layer[i][number] for i in reading.early})
+
+    def _simple(self, lane: Sequence[Piece], readings: Mapping[int, Reading]) -> bool:
+        """Whether a few tokens go through the bare model and are asked for nothing but logits."""
+        asked = [readings[piece.row.serial] for piece in lane]
+        few = sum(piece.stop - piece.start for piece in lane) <= NativeStep.width
+        return few and not any(one.adapters or one.hidden or one.early for one in asked)
+
+    def _natively(self, step: NativeStep, lane: Sequence[Piece], texts: Sequence[Text]) -> Iterator[tuple[int, Heard]]:
+        """In one call: each token is a row of its own."""
+        assert isinstance(self.pages, Plain)
+        fed = [(text, at) for text in texts for at in range(text.start, text.stop)]
+        blocks = max(len(text.table) for text in texts)
+        tables = torch.tensor([[*text.table, *[0] * (blocks - len(text.table))] for text, _ in fed], dtype=torch.int32)
+        positions = torch.tensor([at for _, at in fed])
+        tokens = torch.tensor([i for piece in lane for i in piece.row.ids(piece.start, piece.stop)])
+        lengths = (positions + 1).int()
+        logits = step(tokens, positions, tables, lengths, self.pages.k, self.pages.v, self.pages.size)
+        end = 0
+        for piece in lane:
+            end += piece.stop - piece.start
+            yield piece.row.serial, Heard(logits[end - piece.wanted : end])
 
     def _alone(self, piece: Piece, reading: Reading) -> Heard:
         row, model = piece.row, self.model
@@ -181,6 +208,15 @@ class Forward:
 
 FEW = 8  # tokens of a text up to which the weights laid out for decoding serve
 ALONE, OWN, SPANS = "alone", "own", "spans"
+
+
+def _native(model: Model, pages: Pages) -> NativeStep | None:
+    """The whole step of the bare model in one call, where there is one."""
+    if not isinstance(pages, Plain):
+        return None
+    with acting_as(model) if model.switch else nullcontext():
+        step = NativeStep.of(model)
+    return step if isinstance(step, NativeStep) else None
 
 
 def mixes_texts(model: Model) -> bool:

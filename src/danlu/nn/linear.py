@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .native.matrix import Matrix, dense, readable
+
 
 @dataclass(frozen=True)
 class Birth:
@@ -50,6 +52,11 @@ class Map(nn.Module, ABC):
     def put(self, weight: Tensor, bias: Tensor | None) -> None:
         """Takes these numbers from now on; raises ConfigError where they would be rounded by how it is kept."""
 
+    @property
+    def matrix(self) -> Matrix | None:
+        """The weight as native kernels read it; None where they cannot."""
+        return None
+
 
 class Linear(nn.Linear, Map):
     """y = x Wᵀ + b with axes = (name of the output, name of the input), e.g. ("heads", "model").  weight: (out, in)."""
@@ -72,6 +79,10 @@ class Linear(nn.Linear, Map):
         self.weight.copy_(weight)
         if self.bias is not None and bias is not None:
             self.bias.copy_(bias)
+
+    @property
+    def matrix(self) -> Matrix | None:
+        return dense(self.weight.detach()) if readable(self.weight) else None
 
     def born(self, birth: Birth) -> None:
         """A projection into the residual stream is drawn smaller, so that depth does not let the stream grow."""

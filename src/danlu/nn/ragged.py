@@ -83,11 +83,11 @@ class Ragged:
 class Alone:
     """A cache for one text in blocks, that answers all its keys: for models that must see them as they are.
 
-    ``held`` places are filled; what comes is written behind them.
+    ``held`` places are filled, those before ``first`` forgotten; what comes is written behind them.
     """
 
-    def __init__(self, pages: Pages, table: Table, held: int) -> None:
-        self.pages, self.table, self.held = pages, table, held
+    def __init__(self, pages: Pages, table: Table, held: int, first: int = 0) -> None:
+        self.pages, self.table, self.held, self.first = pages, table, held, first
         self.filled = [held] * pages.dims.layers
 
     @property
@@ -100,8 +100,8 @@ class Alone:
         size = self.pages.size
         places = [self.table[at // size] * size + at % size for at in range(start, stop)]
         self.pages.write(layer, torch.tensor(places, device=self.pages.device), new.k[0], new.v[0])
-        k, v = self.pages.read(layer, self.pages.find(self.table, 0, stop))
-        before = stop - new.k.shape[1]
+        k, v = self.pages.read(layer, self.pages.find(self.table, self.first, stop))
+        before = start - self.first
         if not before:
             return replace(new, k=k[None], v=v[None])
         return Keys(k[None], v[None], *self._places(before, new))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -63,10 +63,11 @@ class Search(ABC):
     """Made anew for each request. It begins with one row, the prompt.
 
     ``filters`` act on log-probabilities, ``stops`` are the ids that end a text, ``limit`` is how many tokens it may
-    have at most, ``answers`` how many are asked for.
+    have at most, ``answers`` how many are asked for. ``strong`` are settings that show it (for tests and tables).
     """
 
     wants_hidden: ClassVar[bool] = False
+    strong: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, filters: Sequence[Filter], stops: frozenset[int], limit: int, answers: int = 1) -> None:
         self.filters, self.stops, self.limit, self.asked_for = tuple(filters), stops, limit, answers

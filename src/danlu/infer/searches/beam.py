@@ -22,6 +22,8 @@ class Beam(Search):
     Truth:  tests/truth/test_beam.py (the best of all texts, enumerated); tests/parity/test_beam.py (transformers 5).
     """
 
+    strong = {"width": 3, "length_penalty": 0.6}
+
     def __init__(
         self, *shapes: Any, width: int = 4, length_penalty: float = 1.0, early_stopping: bool | str = False
     ) -> None:

@@ -27,6 +27,7 @@ class Contrastive(Search):
     """
 
     wants_hidden = True
+    strong = {"width": 5, "alpha": 0.6}
 
     def __init__(self, *shapes: Any, width: int = 4, alpha: float = 0.6) -> None:
         super().__init__(*shapes)

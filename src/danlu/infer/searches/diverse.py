@@ -25,6 +25,8 @@ class Diverse(Search):
     Truth:  tests/truth/test_diverse.py (by hand); tests/golden/test_searches.py (transformers 4.49).
     """
 
+    strong = {"width": 4, "groups": 2, "diversity": 2.0}
+
     def __init__(
         self,
         *shapes: Any,

@@ -30,6 +30,8 @@ class Forced(Search):
     (transformers 4.49).
     """
 
+    strong = {"words": [[5, 6], [[7], [8, 9]]], "width": 3}
+
     def __init__(
         self,
         *shapes: Any,

@@ -28,6 +28,11 @@ class Mask(ABC):
         """Whether a prompt is to be read in both directions before it is gone on with."""
         return False
 
+    @property
+    def back(self) -> int | None:
+        """How many tokens a query looks back at most, its own included; None where there is no such number."""
+        return None
+
     @abstractmethod
     def allows(self, q: Tensor, k: Tensor) -> Tensor:
         """(B, T, 1) and (B, 1, S) positions → bool (B, T, S), True where the query may look at the key."""
@@ -109,6 +114,10 @@ class Both(Joined):
 
     join = staticmethod(torch.logical_and)
 
+    @property
+    def back(self) -> int | None:
+        return min((side for side in (self.a.back, self.b.back) if side is not None), default=None)
+
     def within(self, length: int) -> Mask:
         a, b = self.a.within(length), self.b.within(length)
         return b if a == Full() else a if b == Full() else Both(a=a, b=b)
@@ -125,6 +134,10 @@ class Either(Joined):
     """
 
     join = staticmethod(torch.logical_or)
+
+    @property
+    def back(self) -> int | None:
+        return None if self.a.back is None or self.b.back is None else max(self.a.back, self.b.back)
 
     def within(self, length: int) -> Mask:
         a, b = self.a.within(length), self.b.within(length)

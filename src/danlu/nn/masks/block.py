@@ -31,6 +31,10 @@ class Block(Mask):
                 f"a block has at least 1 token and at least 0 near it, found size = {self.size}, near = {self.near}"
             )
 
+    @property
+    def back(self) -> int:
+        return (self.near + 1) * self.size
+
     def allows(self, q: Tensor, k: Tensor) -> Tensor:
         return (q // self.size - k // self.size).abs() <= self.near
 

@@ -27,6 +27,10 @@ class Window(Mask):
         if self.size < 1:
             raise ConfigError(f"the size of a window is at least 1 token, found {self.size}")
 
+    @property
+    def back(self) -> int:
+        return self.size
+
     def allows(self, q: Tensor, k: Tensor) -> Tensor:
         return (q - k).abs() < self.size
 

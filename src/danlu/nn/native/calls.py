@@ -1,4 +1,4 @@
-"""The structures and functions of the C side, as ctypes reads them; the headers beside this file are their originals."""
+"""Structures and functions of the C side, as ctypes reads them; the headers beside this file are the originals."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def declare(library: CDLL) -> None:
     library.step_bytes.argtypes, library.step_bytes.restype = [POINTER(CStack), POINTER(CCall)], c_int64
     library.step.argtypes = [POINTER(CStack), POINTER(CCall)]
     library.vector.restype = c_char_p
-    for name in ("product", "attend_all", "step"):
+    for name in ("product", "attend_all"):
         library[name].restype = None
 
 

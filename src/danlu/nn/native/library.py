@@ -85,7 +85,9 @@ def opened(file: Path) -> ctypes.CDLL:
 def _compile(flags: Sequence[str], sources: Sequence[Path], to: Path) -> None:
     compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise Unavailable("there is no C compiler; install gcc or clang, or set DANLU_NATIVE=0 to say that none is meant")
+        raise Unavailable(
+            "there is no C compiler; install gcc or clang, or set DANLU_NATIVE=0 to say that none is meant"
+        )
     command = [compiler, *flags, *map(str, sources), "-o", str(to), "-lm"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
@@ -100,7 +102,9 @@ def _try(file: Path) -> None:
     """Code for another processor would end the process: it is run in one of its own first."""
     code = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).probe())"
     try:
-        done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(file)], capture_output=True, timeout=SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         raise Unavailable("the compiled kernels did not answer") from None
     if done.returncode:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...core.errors import ShapeError
 
 PANEL, BLOCK = 16, 32
+DENSE = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 KINDS = ("fp32", "bf16", "int8", "int4")
 READINGS = {"exact": 0, "blocks": 2, "token": 3}
 """How what is multiplied with integers is read, and ``Form`` of products.h."""
@@ -45,10 +46,14 @@ def dense(weight: Tensor) -> Matrix:
 
     Raises: ShapeError for another dtype or layout.
     """
-    kinds = {torch.float32: "fp32", torch.bfloat16: "bf16"}
-    if weight.dtype not in kinds or not weight.is_contiguous() or weight.device.type != "cpu":
+    if not readable(weight):
         raise ShapeError(f"native kernels read fp32 and bf16 weights in rows on the host, found {weight.dtype}")
-    return Matrix(kinds[weight.dtype], weight.shape[0], weight.shape[1], weight.shape[1], weight)
+    return Matrix(DENSE[weight.dtype], weight.shape[0], weight.shape[1], weight.shape[1], weight)
+
+
+def readable(weight: Tensor) -> bool:
+    """Whether a full weight can be read in place."""
+    return weight.dtype in DENSE and weight.is_contiguous() and weight.device.type == "cpu"
 
 
 def int8(numbers: Tensor, scales: Tensor, *, reading: str = "exact") -> Matrix:

@@ -13,21 +13,16 @@ static int form_of(const Matrix *map) {
 static int64_t whole(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 int64_t given_bytes(int rows, int width) {
-    int64_t numbers = (int64_t)rows * width, blocks = numbers / BLOCK;
-    return 2 * whole(4 * numbers) + 4 * whole(numbers) + 4 * whole(4 * blocks);
+    int64_t numbers = (int64_t)rows * width;
+    return 2 * whole(4 * numbers) + 2 * whole(numbers / BLOCK * sizeof(Block));
 }
 
 void given_at(Given *given, char *room, int rows, int width) {
-    int64_t numbers = (int64_t)rows * width, blocks = numbers / BLOCK;
+    int64_t numbers = (int64_t)rows * width;
     given->width = width;
     given->whole = (float *)room, room += whole(4 * numbers);
     given->split = (float *)room, room += whole(4 * numbers);
-    for (int i = 0; i < 2; i++) {
-        given->rounded[i] = (int8_t *)room, room += whole(numbers);
-        given->sizes[i] = (uint8_t *)room, room += whole(numbers);
-        given->scale[i] = (float *)room, room += whole(4 * blocks);
-        given->sum[i] = (int32_t *)room, room += whole(4 * blocks);
-    }
+    for (int i = 0; i < 2; i++) given->rounded[i] = (Block *)room, room += whole(numbers / BLOCK * sizeof(Block));
 }
 
 /* Rows of floats: even channels of 2 LANES before odd ones, as a vector of bf16 pairs falls apart; the rest in order. */
@@ -51,27 +46,29 @@ static float most(const float *x, int count) {
     return top > rest ? top : rest;
 }
 
-INLINE int32_t nearest(float x) {
-    float n = (x + 12582912.0f) - 12582912.0f; /* halfway to even */
-    return n > 127 ? 127 : (int32_t)n;
+/* x / unit to the nearest number, halfway to even; as compressed-tensors does, at most 127 */
+static void round_block(Block *to, const float *x, float unit) {
+    int32_t numbers[BLOCK];
+    EACH(i, BLOCK / LANES) {
+        F n = (load(x + i * LANES) / unit + 12582912.0f) - 12582912.0f;
+        I whole = __builtin_convertvector(-larger(-n, all(-127)), I);
+        memcpy(numbers + i * LANES, &whole, sizeof whole);
+    }
+    int32_t sum = 0;
+    for (int i = 0; i < BLOCK; i++) to->numbers[i] = (int8_t)numbers[i];
+    for (int i = 0; i < BLOCK; i++) to->sizes[i] = (uint8_t)(numbers[i] < 0 ? -numbers[i] : numbers[i]);
+    for (int i = 0; i < BLOCK; i++) sum += numbers[i];
+    to->scale = unit, to->sum = sum;
 }
 
-/* One row in blocks of 32 channels: each by a scale of its own, or all by the row's (as compressed-tensors does). */
-static void rounded(Given *given, int token, int row, const float *x, int in) {
-    int blocks = given->width / BLOCK, slot = token;
-    float *scale = given->scale[slot] + (int64_t)row * blocks, steps = token ? 127.5f : 127;
-    int32_t *sum = given->sum[slot] + (int64_t)row * blocks;
-    int8_t *to = given->rounded[slot] + (int64_t)row * given->width;
-    uint8_t *sizes = given->sizes[slot] + (int64_t)row * given->width;
+/* One row, its blocks by scales of their own or all by the row's. */
+static void rounded(Block *to, const float *x, int in, int token) {
     float top = token ? most(x, in) : 0;
-    for (int b = 0; b < (in + BLOCK - 1) / BLOCK; b++) {
-        int first = b * BLOCK, real = in - first < BLOCK ? in - first : BLOCK;
-        float reach = token ? top : most(x + first, real);
-        float unit = scale[b] = reach / steps, numbers[BLOCK] = {0};
+    for (int first = 0; first < in; first += BLOCK, to++) {
+        int real = in - first < BLOCK ? in - first : BLOCK;
+        float numbers[BLOCK] = {0}, reach = token ? top : most(x + first, real);
         memcpy(numbers, x + first, 4 * (size_t)real);
-        for (int i = 0; i < BLOCK; i++) to[first + i] = (int8_t)nearest(unit > 0 ? numbers[i] / unit : 0);
-        sum[b] = 0;
-        for (int i = first; i < first + BLOCK; i++) sum[b] += to[i], sizes[i] = (uint8_t)(to[i] < 0 ? -to[i] : to[i]);
+        round_block(to, numbers, reach > 0 ? reach / (token ? 127.5f : 127) : 1);
     }
 }
 
@@ -86,14 +83,14 @@ static void make(Given *given, int form, const float *x, int64_t step, int in) {
         int64_t at = (int64_t)row * given->width;
         if (form == WHOLE) whole_row(given->whole + at, from, in, given->width);
         if (form == SPLIT) split(given->split + at, from, in);
-        if (form == BLOCKS || form == TOKEN) rounded(given, form == TOKEN, row, from, in);
+        if (form == BLOCKS || form == TOKEN) rounded(given->rounded[form == TOKEN] + at / BLOCK, from, in, form == TOKEN);
     }
 }
 
 void give(Given *given, const Matrix *const *maps, int count, const float *x, int64_t step, int rows) {
     int ready = 0;
     given->rows = rows;
-    for (int i = 0; i < count; i++) {
+    EACH(i, count) {
         int form = form_of(maps[i]);
         if (!(ready & 1 << form)) make(given, form, x, step, maps[i]->in);
         ready |= 1 << form;
@@ -118,18 +115,19 @@ INLINE void float_tile(const Matrix *map, const float *x, int width, int first, 
     F sums[8];
     int in = map->in, unit = bf16 ? 2 * LANES : LANES, k = 0;
     int64_t at = (int64_t)first * in;
-    for (int i = 0; i < count * R; i++) sums[i] = (F){0};
+    EACH(i, count * R) sums[i] = (F){0};
     for (; k + unit <= in; k += unit)
-        for (int odd = 0; odd <= bf16; odd++) {
+        EACH(odd, 1 + bf16) {
             int now = k + odd * LANES;
-            for (int c = 0; c < count; c++) {
-                F w = channels(map, at + (int64_t)c * in + now, odd);
-                for (int r = 0; r < R; r++)
-                    sums[c * R + r] = madd(w, load(x + (int64_t)r * width + now), sums[c * R + r]);
+            F w[8];
+            EACH(c, count) w[c] = channels(map, at + (int64_t)c * in + now, odd);
+            EACH(r, R) {
+                F some = load(x + (int64_t)r * width + now);
+                EACH(c, count) sums[c * R + r] = madd(w[c], some, sums[c * R + r]);
             }
         }
-    for (int c = 0; c < count; c++)
-        for (int r = 0; r < R; r++) {
+    EACH(c, count)
+        EACH(r, R) {
             float sum = total(sums[c * R + r]);
             for (int j = k; j < in; j++) sum = fmaf(channel(map, at + (int64_t)c * in + j), x[(int64_t)r * width + j], sum);
             sum += map->bias ? map->bias[first + c] : 0.0f;
@@ -140,8 +138,8 @@ INLINE void float_tile(const Matrix *map, const float *x, int width, int first, 
 
 INLINE void float_rows(const Matrix *map, const float *x, int width, int first, int end, int R, float *y, int64_t step,
                        int add, int bf16) {
-    const int most_ = 8 / R;
-    for (; first + most_ <= end; first += most_) float_tile(map, x, width, first, most_, R, y, step, add, bf16);
+    const int many = 8 / R;
+    for (; first + many <= end; first += many) float_tile(map, x, width, first, many, R, y, step, add, bf16);
     for (; first < end; first++) float_tile(map, x, width, first, 1, R, y, step, add, bf16);
 }
 
@@ -160,7 +158,7 @@ INLINE void float_panel(const Matrix *map, const Given *given, int first, int en
 /* ---- integers: exact sums over 32 channels, then one order of floats over the blocks ---- */
 
 INLINE void scales_of(const Matrix *map, int64_t at, F *to) {
-    for (int p = 0; p < PARTS; p++) {
+    EACH(p, PARTS) {
         if (!map->halves) {
             to[p] = load((const float *)map->scales + at + p * LANES);
             continue;
@@ -176,15 +174,6 @@ INLINE void scales_of(const Matrix *map, int64_t at, F *to) {
     }
 }
 
-/* A block of a row. */
-typedef struct {
-    const int8_t *numbers;
-    const uint8_t *sizes;
-    const float *whole;
-    int32_t sum;
-    float scale;
-} Rounded;
-
 INLINE int32_t four(const void *x) {
     int32_t word;
     memcpy(&word, x, 4);
@@ -193,24 +182,24 @@ INLINE int32_t four(const void *x) {
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 
-INLINE void int8_block(const int8_t *w, const Rounded *x, int R, I (*to)[PARTS]) {
-    for (int r = 0; r < R; r++) to[r][0] = (I)_mm512_set1_epi32(-128 * x[r].sum);
-    for (int q = 0; q < 8; q++) {
+INLINE void int8_block(const int8_t *w, const Block *const *x, int R, I (*to)[PARTS]) {
+    EACH(r, R) to[r][0] = (I)_mm512_set1_epi32(-128 * x[r]->sum);
+    EACH(q, 8) {
         __m512i a = _mm512_xor_si512(_mm512_loadu_si512(w + 64 * q), _mm512_set1_epi8((char)0x80));
-        for (int r = 0; r < R; r++)
-            to[r][0] = (I)_mm512_dpbusd_epi32((__m512i)to[r][0], a, _mm512_set1_epi32(four(x[r].numbers + 4 * q)));
+        EACH(r, R)
+            to[r][0] = (I)_mm512_dpbusd_epi32((__m512i)to[r][0], a, _mm512_set1_epi32(four(x[r]->numbers + 4 * q)));
     }
 }
 
-INLINE void int4_block(const uint8_t *w, const Rounded *x, int R, I (*to)[PARTS]) {
+INLINE void int4_block(const uint8_t *w, const Block *const *x, int R, I (*to)[PARTS]) {
     const __m512i low = _mm512_set1_epi8(15);
-    for (int r = 0; r < R; r++) to[r][0] = (I)_mm512_set1_epi32(-8 * x[r].sum);
-    for (int q = 0; q < 4; q++) {
+    EACH(r, R) to[r][0] = (I)_mm512_set1_epi32(-8 * x[r]->sum);
+    EACH(q, 4) {
         __m512i both = _mm512_loadu_si512(w + 64 * q), a = _mm512_and_si512(both, low);
         __m512i b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-        for (int r = 0; r < R; r++) {
-            __m512i sums = _mm512_dpbusd_epi32((__m512i)to[r][0], a, _mm512_set1_epi32(four(x[r].numbers + 8 * q)));
-            to[r][0] = (I)_mm512_dpbusd_epi32(sums, b, _mm512_set1_epi32(four(x[r].numbers + 8 * q + 4)));
+        EACH(r, R) {
+            __m512i sums = _mm512_dpbusd_epi32((__m512i)to[r][0], a, _mm512_set1_epi32(four(x[r]->numbers + 8 * q)));
+            to[r][0] = (I)_mm512_dpbusd_epi32(sums, b, _mm512_set1_epi32(four(x[r]->numbers + 8 * q + 4)));
         }
     }
 }
@@ -218,64 +207,64 @@ INLINE void int4_block(const uint8_t *w, const Rounded *x, int R, I (*to)[PARTS]
 #elif defined(__AVX2__) && !defined(__AVX512F__)
 
 /* Products of 8-bit pairs must fit 16 bits: |x| is the unsigned side, its sign goes to w. */
-INLINE void int8_block(const int8_t *w, const Rounded *x, int R, I (*to)[PARTS]) {
+INLINE void int8_block(const int8_t *w, const Block *const *x, int R, I (*to)[PARTS]) {
     const __m256i ones = _mm256_set1_epi16(1);
-    for (int r = 0; r < R; r++) to[r][0] = to[r][1] = (I){0};
-    for (int q = 0; q < 8; q++)
-        for (int p = 0; p < 2; p++) {
+    EACH(r, R) to[r][0] = to[r][1] = (I){0};
+    EACH(q, 8)
+        EACH(p, 2) {
             __m256i a = _mm256_loadu_si256((const __m256i *)(w + 64 * q + 32 * p));
-            for (int r = 0; r < R; r++) {
-                __m256i size = _mm256_set1_epi32(four(x[r].sizes + 4 * q));
-                __m256i signed_ = _mm256_sign_epi8(a, _mm256_set1_epi32(four(x[r].numbers + 4 * q)));
+            EACH(r, R) {
+                __m256i size = _mm256_set1_epi32(four(x[r]->sizes + 4 * q));
+                __m256i signed_ = _mm256_sign_epi8(a, _mm256_set1_epi32(four(x[r]->numbers + 4 * q)));
                 to[r][p] += (I)_mm256_madd_epi16(_mm256_maddubs_epi16(size, signed_), ones);
             }
         }
 }
 
 /* 8 pairs of at most 2 · 15 · 127 fit 16 bits: widened once for the block. */
-INLINE void int4_block(const uint8_t *w, const Rounded *x, int R, I (*to)[PARTS]) {
+INLINE void int4_block(const uint8_t *w, const Block *const *x, int R, I (*to)[PARTS]) {
     const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
     __m256i sums[4][2];
-    for (int q = 0; q < 4; q++)
-        for (int p = 0; p < 2; p++) {
+    EACH(q, 4)
+        EACH(p, 2) {
             __m256i both = _mm256_loadu_si256((const __m256i *)(w + 64 * q + 32 * p));
             __m256i a = _mm256_and_si256(both, low), b = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
-            for (int r = 0; r < R; r++) {
-                __m256i of_a = _mm256_maddubs_epi16(a, _mm256_set1_epi32(four(x[r].numbers + 8 * q)));
-                __m256i of_b = _mm256_maddubs_epi16(b, _mm256_set1_epi32(four(x[r].numbers + 8 * q + 4)));
+            EACH(r, R) {
+                __m256i of_a = _mm256_maddubs_epi16(a, _mm256_set1_epi32(four(x[r]->numbers + 8 * q)));
+                __m256i of_b = _mm256_maddubs_epi16(b, _mm256_set1_epi32(four(x[r]->numbers + 8 * q + 4)));
                 __m256i pair = _mm256_add_epi16(of_a, of_b);
                 sums[r][p] = q ? _mm256_add_epi16(sums[r][p], pair) : pair;
             }
         }
-    for (int r = 0; r < R; r++)
-        for (int p = 0; p < 2; p++)
-            to[r][p] = (I)_mm256_madd_epi16(sums[r][p], ones) - 8 * x[r].sum;
+    EACH(r, R)
+        EACH(p, 2)
+            to[r][p] = (I)_mm256_madd_epi16(sums[r][p], ones) - 8 * x[r]->sum;
 }
 
 #else
 
 INLINE void put(int32_t (*sums)[PANEL], int R, I (*to)[PARTS]) {
-    for (int r = 0; r < R; r++)
-        for (int p = 0; p < PARTS; p++) to[r][p] = load_int(sums[r] + p * LANES);
+    EACH(r, R)
+        EACH(p, PARTS) to[r][p] = load_int(sums[r] + p * LANES);
 }
 
-INLINE void int8_block(const int8_t *w, const Rounded *x, int R, I (*to)[PARTS]) {
+INLINE void int8_block(const int8_t *w, const Block *const *x, int R, I (*to)[PARTS]) {
     int32_t sums[4][PANEL] = {{0}};
-    for (int r = 0; r < R; r++)
-        for (int q = 0; q < 8; q++)
+    EACH(r, R)
+        EACH(q, 8)
             for (int o = 0; o < PANEL; o++)
-                for (int i = 0; i < 4; i++) sums[r][o] += w[64 * q + 4 * o + i] * x[r].numbers[4 * q + i];
+                EACH(i, 4) sums[r][o] += w[64 * q + 4 * o + i] * x[r]->numbers[4 * q + i];
     put(sums, R, to);
 }
 
-INLINE void int4_block(const uint8_t *w, const Rounded *x, int R, I (*to)[PARTS]) {
+INLINE void int4_block(const uint8_t *w, const Block *const *x, int R, I (*to)[PARTS]) {
     int32_t sums[4][PANEL] = {{0}};
-    for (int r = 0; r < R; r++)
-        for (int q = 0; q < 4; q++)
+    EACH(r, R)
+        EACH(q, 4)
             for (int o = 0; o < PANEL; o++)
-                for (int i = 0; i < 4; i++) {
+                EACH(i, 4) {
                     int both = w[64 * q + 4 * o + i];
-                    sums[r][o] += ((both & 15) - 8) * x[r].numbers[8 * q + i] + ((both >> 4) - 8) * x[r].numbers[8 * q + 4 + i];
+                    sums[r][o] += ((both & 15) - 8) * x[r]->numbers[8 * q + i] + ((both >> 4) - 8) * x[r]->numbers[8 * q + 4 + i];
                 }
     put(sums, R, to);
 }
@@ -284,56 +273,75 @@ INLINE void int4_block(const uint8_t *w, const Rounded *x, int R, I (*to)[PARTS]
 
 /* ---- the same weights as floats, for rows that are not rounded: two sums an output, over even and odd channels ---- */
 
-INLINE void exact_block(const char *w, const Rounded *x, int R, int int4, F (*to)[2][PARTS]) {
-    for (int q = 0; q < (int4 ? 4 : 8); q++)
-        for (int p = 0; p < PARTS; p++) {
+INLINE void exact8(const char *w, const float *const *x, int R, F (*to)[2][PARTS]) {
+    EACH(q, 8)
+        EACH(p, PARTS) {
             I v = load_int((const int32_t *)(w + 64 * q) + p * LANES);
-            if (int4) v ^= (I){0} + (int32_t)0x88888888;
-            for (int i = 0; i < (int4 ? 8 : 4); i++) {
-                F n = floats(int4 ? (v << (i < 4 ? 28 - 8 * i : 56 - 8 * i)) >> 28 : (v << (24 - 8 * i)) >> 24);
-                for (int r = 0; r < R; r++)
-                    to[r][i & 1][p] = madd(n, all(x[r].whole[(int4 ? 8 : 4) * q + i]), to[r][i & 1][p]);
+            EACH(i, 4) {
+                F n = floats((v << (24 - 8 * i)) >> 24);
+                EACH(r, R) to[r][i & 1][p] = madd(n, all(x[r][4 * q + i]), to[r][i & 1][p]);
             }
         }
 }
 
-INLINE Rounded block_of(const Given *given, int form, int row, int b) {
-    int64_t at = (int64_t)row * given->width + b * BLOCK, block = (int64_t)row * (given->width / BLOCK) + b;
-    if (form == WHOLE) return (Rounded){.whole = given->whole + at};
-    int slot = form == TOKEN;
-    return (Rounded){given->rounded[slot] + at, given->sizes[slot] + at, 0, given->sum[slot][block],
-                     given->scale[slot][block]};
-}
-
-/* Adds a block of a group: ``part`` sums products, ``shift`` what is multiplied. */
-INLINE void add_block(const char *w, const Rounded *x, int R, int int4, int exact, int shifted, F (*part)[2][PARTS],
-                      float *shift) {
-    I sums[4][PARTS];
-    if (exact) {
-        exact_block(w, x, R, int4, part);
-        for (int r = 0; r < R && shifted; r++)
-            for (int i = 0; i < BLOCK; i++) shift[r] += x[r].whole[i];
-        return;
-    }
-    if (int4)
-        int4_block((const uint8_t *)w, x, R, sums);
-    else
-        int8_block((const int8_t *)w, x, R, sums);
-    for (int r = 0; r < R; r++) {
-        shift[r] = fmaf(x[r].scale, (float)x[r].sum, shift[r]);
-        for (int p = 0; p < PARTS; p++) part[r][0][p] = madd(floats(sums[r][p]), all(x[r].scale), part[r][0][p]);
-    }
+INLINE void exact4(const char *w, const float *const *x, int R, F (*to)[2][PARTS]) {
+    EACH(q, 4)
+        EACH(p, PARTS) {
+            I v = load_int((const int32_t *)(w + 64 * q) + p * LANES) ^ (int32_t)0x88888888;
+            EACH(i, 8) {
+                F n = floats((v << (i < 4 ? 28 - 8 * i : 56 - 8 * i)) >> 28);
+                EACH(r, R) to[r][i & 1][p] = madd(n, all(x[r][8 * q + i]), to[r][i & 1][p]);
+            }
+        }
 }
 
 INLINE void put_rows(const Matrix *map, F (*sums)[PARTS], int first, int R, float *y, int64_t step, int add) {
     int count = map->out - first < PANEL ? map->out - first : PANEL;
-    for (int r = 0; r < R; r++) {
+    EACH(r, R) {
         float made[PANEL], *to = y + r * step + first;
-        for (int p = 0; p < PARTS; p++) store(made + p * LANES, sums[r][p]);
-        for (int i = 0; i < count; i++) {
+        EACH(p, PARTS) store(made + p * LANES, sums[r][p]);
+        EACH(i, count) {
             float sum = made[i] + (map->bias ? map->bias[first + i] : 0.0f);
             to[i] = add ? to[i] + sum : sum;
         }
+    }
+}
+
+/* Where the rows of a tile stand. */
+typedef struct {
+    const Block *rounded[4];
+    const float *whole[4];
+} Rows;
+
+INLINE void rows_of(const Given *given, int form, int row, int R, Rows *rows) {
+    EACH(r, R) {
+        int64_t at = (int64_t)(row + r) * given->width;
+        rows->rounded[r] = given->rounded[form == TOKEN] + at / BLOCK, rows->whole[r] = given->whole + at;
+    }
+}
+
+/* Adds the next block of a group: ``part`` sums products, ``shift`` what is multiplied. */
+INLINE void add_block(const char *w, Rows *x, int R, int int4, int exact, int shifted, F (*part)[2][PARTS], float *shift) {
+    if (exact) {
+        if (int4)
+            exact4(w, x->whole, R, part);
+        else
+            exact8(w, x->whole, R, part);
+        EACH(r, R) {
+            for (int i = 0; i < BLOCK && shifted; i++) shift[r] += x->whole[r][i];
+            x->whole[r] += BLOCK;
+        }
+        return;
+    }
+    I sums[4][PARTS];
+    if (int4)
+        int4_block((const uint8_t *)w, x->rounded, R, sums);
+    else
+        int8_block((const int8_t *)w, x->rounded, R, sums);
+    EACH(r, R) {
+        const Block *block = x->rounded[r]++;
+        if (shifted) shift[r] = fmaf(block->scale, (float)block->sum, shift[r]);
+        EACH(p, PARTS) part[r][0][p] = madd(floats(sums[r][p]), all(block->scale), part[r][0][p]);
     }
 }
 
@@ -343,23 +351,22 @@ INLINE void int_tile(const Matrix *map, const Given *given, int number, int row,
     const int groups = (blocks + each - 1) / each;
     const char *w = (const char *)map->data + (int64_t)number * blocks * bytes;
     int64_t constants = (int64_t)number * groups * PANEL;
-    F sums[4][PARTS], part[4][2][PARTS], scale[PARTS] = {{0}};
-    memset(sums, 0, sizeof sums);
-    for (int b = 0; b < blocks; constants += PANEL) {
+    F sums[4][PARTS];
+    Rows x;
+    rows_of(given, map->form, row, R, &x);
+    EACH(r, R)
+        EACH(p, PARTS) sums[r][p] = (F){0};
+    for (int g = 0, b = 0; g < groups; g++, constants += PANEL) {
+        F part[4][2][PARTS], scale[PARTS];
         float shift[4] = {0};
-        int end = b + each < blocks ? b + each : blocks;
-        for (int r = 0; r < R; r++)
-            for (int p = 0; p < PARTS; p++) part[r][0][p] = part[r][1][p] = (F){0};
-        for (; b < end; b++, w += bytes) {
-            Rounded x[4];
-            for (int r = 0; r < R; r++) x[r] = block_of(given, map->form, row + r, b);
-            add_block(w, x, R, int4, exact, map->offsets != 0, part, shift);
-        }
+        EACH(r, R)
+            EACH(p, PARTS) part[r][0][p] = part[r][1][p] = (F){0};
+        for (int end = b + each < blocks ? b + each : blocks; b < end; b++, w += bytes)
+            add_block(w, &x, R, int4, exact, map->offsets != 0, part, shift);
         scales_of(map, constants, scale);
-        for (int r = 0; r < R; r++)
-            for (int p = 0; p < PARTS; p++) {
-                F all_ = exact ? part[r][0][p] + part[r][1][p] : part[r][0][p];
-                sums[r][p] = madd(all_, scale[p], sums[r][p]);
+        EACH(r, R)
+            EACH(p, PARTS) {
+                sums[r][p] = madd(exact ? part[r][0][p] + part[r][1][p] : part[r][0][p], scale[p], sums[r][p]);
                 if (map->offsets)
                     sums[r][p] = madd(load(map->offsets + constants + p * LANES), all(shift[r]), sums[r][p]);
             }

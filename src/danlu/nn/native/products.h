@@ -17,14 +17,19 @@ typedef struct {
     const float *offsets, *bias;
 } Matrix;
 
-/* Rows as kernels read them: fp32; fp32 with even channels before odd ones; rounded to 8 bits, by blocks of 32 or by
-   the row, with their sizes beside them. */
+/* 32 channels of a row, rounded to 8 bits: number · scale. */
+typedef struct {
+    int8_t numbers[BLOCK];
+    uint8_t sizes[BLOCK];
+    float scale;
+    int32_t sum;
+} Block;
+
+/* Rows as kernels read them: fp32; fp32 with even channels before odd ones; rounded by blocks, or by the row. */
 typedef struct {
     int32_t rows, width;
-    float *whole, *split, *scale[2];
-    int8_t *rounded[2];
-    uint8_t *sizes[2];
-    int32_t *sum[2];
+    float *whole, *split;
+    Block *rounded[2];
 } Given;
 
 int64_t given_bytes(int rows, int width);

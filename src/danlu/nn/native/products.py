@@ -16,8 +16,8 @@ def product(matrix: Matrix, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b in fp32, answered in the dtype of x; a row's answer is the same bits whatever rows are beside it.
 
     x: (…, inp), bias: (out,) → (…, out)
-    Integers multiply x as it is, or rounded to 8 bits (``matrix.reading``): x ≈ n · s, s = max|x| / 127 over 32 channels
-    or max|x| / 127.5 over the row; sums of 32 products are exact integers then.
+    Integers multiply x as it is, or rounded to 8 bits (``matrix.reading``): x ≈ n · s, s = max|x| / 127 over 32
+    channels or max|x| / 127.5 over the row; sums of 32 products are exact integers then.
     """
     rows = x.reshape(-1, matrix.inp).float().contiguous()
     y = rows.new_empty(len(rows), matrix.out)

@@ -201,7 +201,7 @@ static void block(const Stack *s, const Call *c, Own *own, const Shared *shared,
     give(&own->given, o, 1, shared->answers, wide, c->rows);
     multiply(own, o, 1, shared->x, s->model, 1);
 #pragma omp barrier
-    normalize_rows(&l->ffn, shared->x, c->rows, s->model, own->normed);
+    normalize_rows(&l->ffn_norm, shared->x, c->rows, s->model, own->normed);
     give(&own->given, in, 1 + gated, own->normed, s->model, c->rows);
     feed(s, own, l, shared, c->rows);
 #pragma omp barrier
@@ -219,8 +219,25 @@ static void score(const Stack *s, const Call *c, Own *own, const Shared *shared)
     multiply(own, scores, 1, c->logits, s->vocab, 0);
 }
 
-void step(const Stack *s, const Call *c) {
+static int wrong(const Stack *s, const Call *c) {
+    int64_t blocks = c->slots / c->size;
+    for (int row = 0; row < c->rows; row++) {
+        int keys = c->lengths[row];
+        if (c->tokens[row] < 0 || c->tokens[row] >= s->vocab) return 1;
+        if (c->positions[row] < 0 || (s->places && c->positions[row] >= s->contexts)) return 2;
+        if (keys < 1 || keys > (int64_t)c->blocks * c->size) return 3;
+        for (int i = 0; i <= (keys - 1) / c->size; i++) {
+            int32_t block = c->tables[(int64_t)row * c->blocks + i];
+            if (block < 0 || block >= blocks) return 3;
+        }
+    }
+    return 0;
+}
+
+int step(const Stack *s, const Call *c) {
     Shared shared;
+    int reason = wrong(s, c);
+    if (reason) return reason;
     lay(s, c, &shared);
 #pragma omp parallel num_threads(c->threads)
     {
@@ -233,6 +250,7 @@ void step(const Stack *s, const Call *c) {
         for (int number = 0; number < s->layers; number++) block(s, c, &own, &shared, number);
         score(s, c, &own, &shared);
     }
+    return 0;
 }
 
 /* ---- the parts alone ---- */

@@ -13,7 +13,7 @@ typedef struct {
 } Norm;
 
 typedef struct {
-    Norm attention, q_norm, k_norm, ffn;
+    Norm attention, q_norm, k_norm, ffn_norm;
     Matrix q, k, v, o, gate, up, down; /* a gate without outputs: the feed-forward is plain */
     int32_t window;
     float scale;
@@ -29,7 +29,7 @@ typedef struct {
     Matrix scores;
 } Stack;
 
-/* tokens, positions, lengths: (rows,); turns: cos and sin (rows, 2, turned / 2); wanted: which rows want logits */
+/* tokens, positions, lengths: (rows,); turns: cos and sin (rows, 2, turned / 2); logits: (rows, vocab) */
 typedef struct {
     int32_t rows, threads, size, blocks, bf16;
     const int64_t *tokens, *positions;
@@ -42,4 +42,5 @@ typedef struct {
 } Call;
 
 int64_t step_bytes(const Stack *stack, const Call *call);
-void step(const Stack *stack, const Call *call);
+/* 0, or 1, 2, 3 for a token, a position or a place that does not exist */
+int step(const Stack *stack, const Call *call);

@@ -13,6 +13,7 @@
 #else
 #define LANES 4
 #endif
+#define EACH(i, count) _Pragma("GCC unroll 16") for (int i = 0; i < (count); i++)
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float F __attribute__((vector_size(4 * LANES)));

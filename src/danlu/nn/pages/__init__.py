@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,19 +20,18 @@ Table = tuple[int, ...]
 class Pages(ABC):
     """``blocks`` blocks of ``size`` tokens; the place of a token is its block · size + where it stands in it.
 
-    ``whole`` is how many of the newest tokens of a text are kept as they came, for ways of keeping that round.
+    ``whole`` is how many of the newest tokens of a text are kept as they came, for ways of keeping that round full
+    blocks later; None where there is no later.
     """
 
-    whole: int = 0
+    whole: int | None = None
 
-    def __init__(self, dims: Dims, blocks: int, size: int, *, dtype: torch.dtype, device: torch.device | str) -> None:
+    def __init__(
+        self, dims: Dims, blocks: int, size: int, dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:  # fmt: skip
         self.dims, self.blocks, self.size = dims, blocks, size
         self.dtype, self.device = dtype, torch.device(device)
-
-    @classmethod
-    @abstractmethod
-    def bytes_a_token(cls, dims: Dims, dtype: torch.dtype) -> float:
-        """What a token costs in all layers, constants included."""
 
     @abstractmethod
     def write(self, layer: int, places: Tensor, k: Tensor, v: Tensor) -> None:
@@ -46,14 +46,44 @@ class Pages(ABC):
         """Keys and values there, (S, K, D): views where they can be."""
 
     @abstractmethod
+    def bring(self, other: Self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Blocks of another of its kind, or its own: from → to, one after the other."""
+
+    @abstractmethod
+    def held(self) -> Mapping[str, Tensor]:
+        """What blocks that are settled hold, all layers of them: the tensors themselves."""
+
+    @abstractmethod
+    def twin(self, blocks: int, device: torch.device | str | None = None) -> Self:
+        """An empty one of the same kind and settings."""
+
+    @property
+    def bytes_(self) -> int:
+        """What it takes."""
+        return sum(tensor.nbytes for tensor in self.held().values())
+
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Blocks from → to, one after the other."""
+        self.bring(self, pairs)
+
+    def expect(self, rows: int, tokens: int) -> None:  # noqa: B027
+        """So many texts side by side will be written to, and so many of their tokens at once."""
 
     def settled(self, blocks: Sequence[int]) -> None:  # noqa: B027
-        """These are full and older than ``whole`` tokens: they may be rounded now."""
+        """These are full and older than ``whole`` tokens, or nobody uses them: they may be rounded now."""
 
     def dropped(self, blocks: Sequence[int]) -> None:  # noqa: B027
-        """Nobody uses these any more, or they begin anew."""
+        """What these hold is of no use any more."""
+
+
+def stretch(table: Table, size: int, start: int, stop: int) -> slice | list[int]:
+    """Where the places start … stop of a text lie: one slice if its blocks follow each other."""
+    first, last = start // size, -(-stop // size)
+    blocks = table[first:last]
+    if all(after == before + 1 for before, after in pairwise(blocks)):
+        begin = blocks[0] * size + start - first * size if blocks else 0
+        return slice(begin, begin + stop - start)
+    return [table[place // size] * size + place % size for place in range(start, stop)]
 
 
 PAGES: Registry[type[Pages]] = Registry("pages", Pages, __name__)
