@@ -11,7 +11,7 @@ from ..core.rng import generator
 from ..nn.layout import Layout
 from ..nn.model import Model
 from ..peft.attached import acting_as
-from ..tokenize import Tokenizer
+from ..tokenize import Decoder, Tokenizer
 from .blocks import root
 from .checks import expect_prompt
 from .contrasts import CONTRASTS, Contrast
@@ -128,4 +128,5 @@ class Admission:
         return root(*names, "weak" if weak else "", request.salt)
 
     def _line(self, job: Job) -> Line:
-        return Line(self.tokenizer.decoder(), Tail(job.request.sampling.strings), job.stops, job.limit)
+        silent = self.tokenizer.special_ids.difference(job.request.sampling.shown_ids)
+        return Line(Decoder(self.tokenizer.spoken, silent), Tail(job.request.sampling.strings), job.stops, job.limit)

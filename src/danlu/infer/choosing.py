@@ -14,6 +14,7 @@ from .forward import Heard
 from .grammatical import grammatical
 from .jobs import Job
 from .request import Told
+from .scheduler import Piece
 from .searches import Asked, Choice
 from .sequence import Sequence as Row
 from .speculation import speculated
@@ -39,7 +40,7 @@ def turn(job: Job, row: Row, heard: Heard, weak: Heard | None, guess: Guess | No
     logits = heard.logits
     if job.contrast is None:
         return Turn(job, row, logits, logits, guess)
-    return Turn(job, row, logits, job.contrast(Voices(logits, weak and weak.logits, heard.early)))
+    return Turn(job, row, logits, job.contrast(Voices(logits, weak and weak.logits, heard.early)), guess)
 
 
 @torch.inference_mode()
@@ -66,8 +67,9 @@ def searched(job: Job, turns: Sequence[Turn]) -> Choice:
     assert job.search is not None
     asked = turns if job.search.wants_hidden else ()
     states = tuple(torch.cat(job.states.pop(one.row.serial)) for one in asked)
-    logits = _stacked([one.voiced[-1] for one in turns])
-    return job.search.choose(Asked(logits, [one.row for one in turns], states))
+    rows = [one.row for one in turns]
+    logits = grammatical(_stacked([one.voiced[-1] for one in turns]), rows)
+    return job.search.choose(Asked(logits, rows, states))
 
 
 @torch.inference_mode()
@@ -82,6 +84,15 @@ def told(logits: Tensor, tokens: Sequence[int], top: int | None) -> list[Told]:
     values = (best.values - total[:, None]).tolist()
     likeliest = [tuple(zip(*pair, strict=True)) for pair in zip(best.indices.tolist(), values, strict=True)]
     return [Told(*one) for one in zip(tokens, own, likeliest, strict=True)]
+
+
+def told_of_prompt(job: Job, piece: Piece, heard: Heard) -> list[Told | None]:
+    """Log-probabilities of the tokens of a prompt after those that were fed; its first has none."""
+    first: list[Told | None] = [] if job.prompt_told else [None]
+    begin = max(len(job.prompt_told), 1)  # the next one to be told
+    tokens = piece.row.prompt[begin : piece.stop + 1]
+    logits = heard.logits[begin - 1 - piece.start :][: len(tokens)]
+    return [*first, *told(logits, tokens, job.request.sampling.prompt_logprobs)] if tokens else first
 
 
 def _stacked(logits: Sequence[Tensor]) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..core.errors import ConfigError
 from ..tokenize import Tokenizer
+from ..tokenize.pieces import CONTINUED
 from .grammars import described, library, short
 from .trials import Trials
 
@@ -43,9 +44,7 @@ class Vocabulary:
         self.eos_token_id, self.bos_token_id = size, None  # these names are the library's
         self.special_token_ids = [*(i for i in tokenizer.special_ids if i < size), size]
         self.wrapped = library().LLTokenizer(library().TokenizerWrapper(self))
-        known = range(min(size, tokenizer.vocab_size))
-        late = [token for token in known if tokenizer.spoken(token, True) != tokenizer.spoken(token, False)]
-        self.late = torch.tensor(late, dtype=torch.long)  # lose their space where a text begins: not as its first
+        self.late = torch.tensor([token for token in range(size) if self._changes(token)], dtype=torch.long)
         self._trials, self._lock = Trials(), threading.Lock()
         self._kept: OrderedDict[str, Grammar | str] = OrderedDict()
 
@@ -81,6 +80,13 @@ class Vocabulary:
         first = grammar.matcher(())
         first.allowed()
         return short(first.failure) or grammar
+
+    def _changes(self, token: int) -> bool:
+        """Whether a token says something else where a text begins: such a one is not the first of an answer."""
+        spoken = self.tokens[token]
+        if spoken[:1] != b" " and not self._tokenizer.piece(token).startswith(CONTINUED):
+            return False
+        return token < self._tokenizer.vocab_size and self._tokenizer.spoken(token, True) != spoken
 
     def _bytes(self, token: int) -> bytes:
         if token >= self._tokenizer.vocab_size:

@@ -14,9 +14,10 @@ from ..nn.model import Model
 from ..tokenize import Tokenizer
 from .admission import Admission
 from .blocks import Blocks
-from .choosing import Turn, alike, chosen, searched, told, turn
-from .drafters import Drafter, Guess
+from .choosing import Turn, alike, chosen, searched, told, told_of_prompt, turn
+from .drafters import Drafter
 from .forward import Forward, Heard
+from .guessing import guessed
 from .jobs import Job
 from .packed import Prepared
 from .request import Event, Request, Stats, Told
@@ -107,7 +108,8 @@ class Engine:
     # ── one step ─────────────────────────────────────────────────────────────────────────────────────────────────
     def step(self) -> list[Event]:
         """Feeds what is due and says what became known of it."""
-        guesses = self._guessed() if self.drafter else {}
+        guesses = guessed(self.drafter, list(self._running())) if self.drafter else {}
+        self._stats.drafted_tokens += sum(len(guess.tokens) for guess in guesses.values())
         plan = self.scheduler.plan()
         lost, settled = self.scheduler.news()
         for forward in self._forwards():
@@ -132,24 +134,6 @@ class Engine:
             for row in job.rows if job.state is State.RUNNING else ():
                 self.scheduler.settle(job, row)
         return events
-
-    def _guessed(self) -> dict[int, Guess]:
-        """Guesses behind the last token of rows that decode by themselves, by the row's serial number."""
-        assert self.drafter is not None
-        found: dict[int, Guess] = {}
-        by_decoder: dict[int, list[Job]] = {}
-        for job in self._running():
-            if job.search is None and not job.owed:
-                by_decoder.setdefault(id(job.decoder), []).append(job)
-        for jobs in by_decoder.values():
-            rows = [row for job in jobs for row in job.rows if row.behind == 1 and job.limit - len(row.tokens) > 1]
-            most = min((job.limit - len(row.tokens) - 1 for job in jobs for row in job.rows if row in rows), default=0)
-            for row, guess in zip(rows, self.drafter.propose(rows, jobs[0].decoder, most) if rows else (), strict=True):
-                row.drafts = list(guess.tokens)
-                if guess.tokens:
-                    found[row.serial] = guess
-        self._stats.drafted_tokens += sum(len(guess.tokens) for guess in found.values())
-        return found
 
     def _running(self) -> Iterator[Job]:
         return (job for job in self.jobs.values() if job.state is State.RUNNING)
@@ -180,19 +164,10 @@ class Engine:
                 self._stats.cached_tokens += row.cached
             job.cached = row.cached
         if job.owed:
-            job.prompt_told += self._of_prompt(job, piece, heard)
+            job.prompt_told += told_of_prompt(job, piece, heard)
             heard.logits = heard.logits[-1:]
         job.hear(row, piece.start, heard)
         self.scheduler.done(piece)
-
-    def _of_prompt(self, job: Job, piece: Piece, heard: Heard) -> list[Told | None]:
-        """Log-probabilities of the tokens after those that were fed."""
-        prompt = piece.row.prompt
-        first: list[Told | None] = [] if job.prompt_told else [None]
-        begin = max(len(job.prompt_told), 1)  # the next one to be told
-        tokens = prompt[begin : piece.stop + 1]
-        logits = heard.logits[begin - 1 - piece.start :][: len(tokens)]
-        return [*first, *told(logits, tokens, job.request.sampling.prompt_logprobs)] if tokens else first
 
     # ── rows by themselves ───────────────────────────────────────────────────────────────────────────────────────
     def _alone(self, turns: Sequence[Turn]) -> Iterator[Event]:

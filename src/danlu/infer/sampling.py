@@ -32,7 +32,8 @@ class Sampling:
     list) or the first row's, the next rows taking the next numbers; ``n`` answers are asked for. ``stop`` are strings
     the text ends before; ``stop_ids`` are tokens it ends at (None: the tokenizer's own, unless ``ignore_eos``).
     ``bad_words`` are sequences of token ids. ``logprobs`` and ``prompt_logprobs`` say how many of the likeliest tokens
-    are told beside the one that is there (None: nothing is told).
+    are told beside the one that is there (None: nothing is told). ``shown_ids`` are special tokens that stay in the
+    text.
     """
 
     max_tokens: int = 64
@@ -54,6 +55,7 @@ class Sampling:
     stop: str | tuple[str, ...] = ()
     stop_ids: tuple[int, ...] | None = None
     ignore_eos: bool = False
+    shown_ids: tuple[int, ...] = ()
     n: int = 1
     logprobs: int | None = None
     prompt_logprobs: int | None = None

@@ -186,6 +186,8 @@ class Scheduler:
             self._grow(row, row.computed, stop, plan)
             plan.pieces.append(Piece(row, row.computed, stop, int(stop == row.known)))
             fed += size
+        if not fed and group.state is State.RUNNING and all(row.behind == 1 for row in group.rows):
+            return self._decoding(group, plan)  # all of it was found
         return fed
 
     def _admitted(self, group: Group) -> bool:

@@ -26,6 +26,10 @@ class Guess:
     tokens: tuple[int, ...] = ()
     laws: Tensor | None = None
 
+    def first(self, count: int) -> Guess:
+        """No more than so many of them."""
+        return Guess(self.tokens[:count], None if self.laws is None else self.laws[:count])
+
 
 class Drafter(ABC):
     """Guesses ``tokens`` tokens a row at most. Wrong guesses cost time, never exactness.

@@ -17,9 +17,9 @@ from .texts import Group, Rules
 class Diverse(Search):
     """Beams of width / groups texts each, one after the other: a token that earlier ones just chose costs each time.
 
-    group g ranks by  Σ_t (log p(y_t | y_<t) - diversity · #{h < g: texts of group h that chose y_t at step t})
-    The penalty acts before the filters. Answers are the best of all groups, each once. A group that is over avoids and is avoided
-    no more.
+    group g ranks by  Σ_t (log p(y_t | y_<t) - diversity · #{h < g: texts of group h that go on with y_t})
+    The penalty acts before the filters. Answers are the best of all groups, each once. A group that is over avoids and
+    is avoided no more.
     Raises: ConfigError if width is no multiple of groups, or a setting is out of its range.
     Source: Vijayakumar et al. 2018, arXiv:1610.02424, alg. 1 (Hamming diversity).
     Truth:  tests/truth/test_diverse.py (by hand); tests/golden/test_searches.py (transformers 4.49).

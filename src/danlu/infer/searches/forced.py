@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -18,10 +19,10 @@ from .texts import Group, Rules
 class Forced(Search):
     """A beam whose places are shared out between texts that met more and fewer of the words.
 
-    Beside the likeliest steps, every text may take the next token of a word it owes. Texts fall into banks by how many
-    tokens of words they met; in turn each bank, the highest first, fills a place with its likeliest, until ``width``
-    stand. A text may end only with all words met. ``words``: token ids, [5, 6], or several forms of which one must
-    stand, [[5, 6], [7]]. What the prompt says does not count.
+    Beside the likeliest steps, every text may take the next token of a word it owes, and one that owes none its
+    likeliest. Texts fall into banks by how many tokens of words they met; in turn each bank, the highest first, fills a
+    place with its likeliest, until ``width`` stand. A text may end only with all words met. ``words``: token ids,
+    [5, 6], or several forms of which one must stand, [[5, 6], [7]]. What the prompt says does not count.
     rank = Σ_t log p(y_t | y_<t) / T^length_penalty.  logits: (R, V), R ≤ width.
     Raises: ConfigError if the words do not fit within the limit, hold a token that ends texts or none of the model's,
     or a setting is out of its range.
@@ -65,15 +66,31 @@ class Forced(Search):
     def choose(self, asked: Asked) -> Choice:
         logprobs = asked.logits.log_softmax(-1)  # (R, V)
         scores = self.group.scored(self.filtered(logprobs, asked.rows))
-        ends, going = self.group.split(scores)
-        ends = [step for step in ends if self.met[step.row].complete]
-        going = self._shared_out([*going, *self._owed(scores)])
+        ends = self._ending(scores)
+        _, going = self.group.split(scores)
+        going = self._shared_out([*going, *self._owed(scores), *self._safe(scores)])
         if self.group.texts[0].length + 1 == self.limit:  # those with all words, if there are or were any
             whole = [step for step in going if self._after(step).complete]
             going = whole or ([] if ends or self.group.ended else going)
         self.group.settle(ends, going, logprobs)
         self.met = [self._after(step) for step in going]
         return Choice() if self.group.over else Choice.of(going)
+
+    @property
+    def _complete(self) -> list[int]:
+        return [row for row, met in enumerate(self.met) if met.complete]
+
+    def _ending(self, scores: Tensor) -> list[Step]:
+        """Texts with all words end as if those without were not there."""
+        rows = self._complete
+        ends = self.group.split(scores[rows])[0] if rows else []
+        return [replace(step, row=rows[step.row]) for step in ends]
+
+    def _safe(self, scores: Tensor) -> list[Step]:
+        """The likeliest step of each text with all words: it may be less likely than all steps of those without."""
+        rows = self._complete
+        steps = [(row, self.group.split(scores[row : row + 1])[1][:1]) for row in rows]
+        return [replace(step, row=row) for row, first in steps for step in first]
 
     def _owed(self, scores: Tensor) -> list[Step]:
         """The steps that bring a text further towards the words it owes."""
