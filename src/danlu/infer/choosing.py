@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from .scheduler import Piece
 from .searches import Asked, Choice
 from .sequence import Sequence as Row
 from .speculation import speculated
+
+FAR = 1e4  # below all else: what a contrast drops is left to a grammar that wants nothing else
 
 
 @dataclass(eq=False)
@@ -40,7 +42,10 @@ def turn(job: Job, row: Row, heard: Heard, weak: Heard | None, guess: Guess | No
     logits = heard.logits
     if job.contrast is None:
         return Turn(job, row, logits, logits, guess)
-    return Turn(job, row, logits, job.contrast(Voices(logits, weak and weak.logits, heard.early)), guess)
+    voiced = job.contrast(Voices(logits, weak and weak.logits, heard.early))
+    if row.matcher is not None:
+        voiced = torch.maximum(voiced, logits - FAR)
+    return Turn(job, row, logits, voiced, guess)
 
 
 @torch.inference_mode()
@@ -70,6 +75,16 @@ def searched(job: Job, turns: Sequence[Turn]) -> Choice:
     rows = [one.row for one in turns]
     logits = grammatical(_stacked([one.voiced[-1] for one in turns]), rows)
     return job.search.choose(Asked(logits, rows, states))
+
+
+def told_of(said: Sequence[tuple[Turn, list[int]]]) -> Iterator[tuple[Turn, list[Told]]]:
+    """The tokens of several rows with their log-probabilities, counted for all rows at once."""
+    logits = [one.logits[: len(tokens)] for one, tokens in said]
+    tops = [one.job.request.sampling.logprobs or 0 for one, _ in said]
+    every = iter(told(torch.cat(logits), [token for _, tokens in said for token in tokens], max(tops)))
+    for (one, tokens), top in zip(said, tops, strict=True):
+        mine = [next(every) for _ in tokens]
+        yield one, mine if top == max(tops) else [replace(token, top=token.top[:top]) for token in mine]
 
 
 @torch.inference_mode()

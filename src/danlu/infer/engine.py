@@ -14,7 +14,7 @@ from ..nn.model import Model
 from ..tokenize import Tokenizer
 from .admission import Admission
 from .blocks import Blocks
-from .choosing import Turn, alike, chosen, searched, told, told_of_prompt, turn
+from .choosing import Turn, alike, chosen, searched, told_of, told_of_prompt, turn
 from .drafters import Drafter
 from .forward import Forward, Heard
 from .guessing import guessed
@@ -174,8 +174,9 @@ class Engine:
         """The next token of each row of requests that do not search."""
         spread = [other for one in turns for other in self._spread(one)]
         for group in alike([one for one in spread if one.job.limit]):
-            for one, tokens in self._chosen(group):
-                yield from self._said(one, tokens)
+            if said := list(self._chosen(group)):
+                for one, tokens in told_of(said):
+                    yield from self._said(one, tokens)
         for one in spread:
             if not one.job.limit:
                 yield self._ended(one.job, one.row, "length", "")
@@ -211,14 +212,13 @@ class Engine:
         job.forked(parent, row)
         return row
 
-    def _said(self, one: Turn, tokens: Sequence[int]) -> Iterator[Event]:
+    def _said(self, one: Turn, tokens: Sequence[Told]) -> Iterator[Event]:
         """These tokens are the row's: their text goes out, and the row ends where it must."""
         job, row = one.job, one.row
         seat = job.seats[row.serial]
-        line, top = job.lines[seat], job.request.sampling.logprobs
-        text, taken = "", []
+        line, text, taken = job.lines[seat], "", []
         row.computed += len(tokens) - 1  # the keys of guesses that stay are there
-        for token in told(one.logits[: len(tokens)], tokens, top):
+        for token in tokens:
             row.tokens.append(token.id)
             taken.append(token)
             text += line.take(token)
