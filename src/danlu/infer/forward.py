@@ -22,6 +22,7 @@ from .native_step import NativeStep
 from .packed import Prepared
 from .scheduler import Piece
 from .sequence import Sequence as Row
+from .static_step import Feed, StaticSteps
 
 STEPS = 1 << 16  # an engine decodes for long: laying the weights out pays
 
@@ -71,6 +72,7 @@ class Forward:
         self.device = next(self.model.parameters()).device
         self.ways: dict[str, str] = {}  # of adapters, by name
         self.native = _native(self.model, pages)
+        self.static = _static(self.model, pages)
         self.raggable = mixes_texts(self.model)
 
     @torch.inference_mode()
@@ -130,9 +132,17 @@ class Forward:
     # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _together(self, lane: Sequence[Piece], readings: Mapping[int, Reading]) -> Iterator[tuple[int, Heard]]:
         texts = [_text(piece, self.pages.size) for piece in lane]
-        if self.native is not None and self._simple(lane, readings):
-            yield from self._natively(self.native, lane, texts)
-            return
+        if self._bare(lane, readings):
+            if self.native is not None and sum(text.fed for text in texts) <= NativeStep.width:
+                yield from self._natively(self.native, lane, texts)
+                return
+            if self.static is not None and all(text.fed == 1 for text in texts):
+                feeds = [
+                    Feed(p.row.ids(p.start)[0], text.start, text.table) for p, text in zip(lane, texts, strict=True)
+                ]
+                heard = zip(lane, self.static(feeds), strict=True)
+                yield from ((piece.row.serial, Heard(logits[None][: piece.wanted])) for piece, logits in heard)
+                return
         layout = Ragged(self.pages, texts).layout()
         tokens = torch.tensor([[i for piece in lane for i in piece.row.ids(piece.start, piece.stop)]])
         few = all(text.fed <= FEW for text in texts)
@@ -150,11 +160,10 @@ class Forward:
             states = hidden[end - (piece.stop - piece.start) : end] if reading.hidden else None
             yield piece.row.serial, Heard(logits, states, {i: by_layer[i][number] for i in reading.early})
 
-    def _simple(self, lane: Sequence[Piece], readings: Mapping[int, Reading]) -> bool:
-        """Whether a few tokens go through the bare model and are asked for nothing but logits."""
+    def _bare(self, lane: Sequence[Piece], readings: Mapping[int, Reading]) -> bool:
+        """Whether they go through the model without adapters and are asked for nothing but logits."""
         asked = [readings[piece.row.serial] for piece in lane]
-        few = sum(piece.stop - piece.start for piece in lane) <= NativeStep.width
-        return few and not any(one.adapters or one.hidden or one.early for one in asked)
+        return not any(one.adapters or one.hidden or one.early for one in asked)
 
     def _natively(self, step: NativeStep, lane: Sequence[Piece], texts: Sequence[Text]) -> Iterator[tuple[int, Heard]]:
         """In one call: each token is a row of its own."""
@@ -217,6 +226,13 @@ def _native(model: Model, pages: Pages) -> NativeStep | None:
     with acting_as(model) if model.switch else nullcontext():
         step = NativeStep.of(model)
     return step if isinstance(step, NativeStep) else None
+
+
+def _static(model: Model, pages: Pages) -> StaticSteps | None:
+    """Steps that are recorded once and replayed, on a GPU; the last block of the pool is theirs."""
+    if pages.device.type != "cuda" or not isinstance(pages, Plain) or not mixes_texts(model):
+        return None
+    return StaticSteps(model, pages, pages.blocks - 1)
 
 
 def mixes_texts(model: Model) -> bool:

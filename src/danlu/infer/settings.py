@@ -66,9 +66,9 @@ class EngineSettings:
         return context if self.context is None else model.reach(self.context)
 
     def pages(self, model: Model, blocks: int, device: torch.device | str | None = None) -> Pages:
-        """Memory for so many blocks, where the model lies or on another device."""
-        device = next(model.parameters()).device if device is None else device
-        shapes = model.dims, blocks, self.block, dtype_of(model), device
+        """Memory for so many blocks, where the model lies or on another device; a GPU has a spare one more."""
+        device = torch.device(next(model.parameters()).device if device is None else device)
+        shapes = model.dims, blocks + (device.type == "cuda"), self.block, dtype_of(model), device
         made: Pages = Spec.read(self.cache, "cache").build(PAGES, *shapes, where="cache")
         made.expect(self.rows, self.budget)
         return made
