@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -29,7 +30,8 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, base: type, package: str) -> None:
         self.kind, self.base, self.package = kind, base, package
         self._parts: dict[str, T] = {}
-        self._loaded = False
+        self._loaded = self._loading = False
+        self._lock = threading.RLock()
         Registry.by_base[base] = self
         Registry.by_kind[kind] = self
 
@@ -53,11 +55,19 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         if not self._loaded:
-            self._loaded = True
+            self._load()
+        return iter(sorted(self._parts))
+
+    def _load(self) -> None:
+        """Imports the folder; other threads wait until all parts are there."""
+        with self._lock:
+            if self._loading:  # asked again by a part that is being imported, or done meanwhile
+                return
+            self._loading = True
             folder = importlib.import_module(self.package)
             for module in pkgutil.iter_modules(folder.__path__, f"{self.package}."):
                 importlib.import_module(module.name)
-        return iter(sorted(self._parts))
+            self._loaded = True
 
     def name_of(self, part: object) -> str:
         """The name under which a part (or the class of an instance) is registered."""

@@ -122,7 +122,8 @@ async function both(shown) {
   if (bodies[1].seed !== undefined && bodies[0].model === bodies[1].model) bodies[1].seed += 1;
   const answers = bodies.map((body, place) => new Answer(pair, `${place ? "B" : "A"} · ${body.model}`, shown));
   await Promise.all(answers.map((one, place) => stream(one, bodies[place])));
-  judge(before, bodies, answers);
+  if (answers.every((one) => one.text)) judge(before, bodies, answers);
+  else settle(answers.find((one) => one.text) || answers[0], messages.at(-1).content);
 }
 
 function judge(before, bodies, answers) {
