@@ -37,10 +37,11 @@ def small_tokenizer(folder: Path) -> Tokenizer:
     return load_tokenizer(folder)
 
 
-def small_model(use: str = "llama", *, vocab: int = 267, seed: int = 3, **sizes: float | str) -> Stack:
-    """Random weights, large enough that logits differ and that what came long before matters."""
+def small_model(use: str = "llama", *, vocab: int = 267, seed: int = 3, **sizes: float | str | None) -> Stack:
+    """Random weights, large enough that logits differ and that what came long before matters; None: no such size."""
     settings = {"model": 48, "layers": 3, "heads": 4, "context": 96} | sizes
-    model = danlu.models.build(Spec.read({"use": use, **settings}), vocab=vocab, seed=seed)
+    told = {name: size for name, size in settings.items() if size is not None}
+    model = danlu.models.build(Spec.read({"use": use, **told}), vocab=vocab, seed=seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from stores import EXACT, part
 from torch import Tensor
 
 from danlu.core.errors import ConfigError, ShapeError
@@ -16,7 +17,6 @@ from danlu.infer.runner import Runner
 from danlu.models import build, load, recipe_of, save
 from danlu.models.families import FAMILIES
 from danlu.models.forms.encdec import EncDec, EncDecRecipe
-from danlu.nn.caches import CACHES
 from danlu.nn.layout import Layout
 
 SIZES = {"model": 32, "layers": 2, "heads": 4, "context": 32}
@@ -46,14 +46,14 @@ def read(model: EncDec, source: Tensor, segment: Tensor | None = None):
 
 
 @families
-@pytest.mark.parametrize("cache", list(CACHES))
+@pytest.mark.parametrize("cache", EXACT)
 def test_cached_equals_whole(name, cache) -> None:
     """Token by token and in pieces, sources of unlike lengths."""
     model = newborn(name)
     with torch.no_grad():
         whole = model.translate(SOURCE, TARGET, SEEN)
         for cuts in (range(10), (0, 4, 5, 9)):
-            memory, kept = read(model, SOURCE, SEEN), model.cache(cache, 3, 9, torch.float32, torch.device("cpu"))
+            memory, kept = read(model, SOURCE, SEEN), model.cache(part(cache), 3, 9, torch.float32, torch.device("cpu"))
             parts = [
                 model(TARGET[:, a:b], replace(Layout.dense(TARGET[:, a:b], kept, a), memory=memory))
                 for a, b in pairwise(cuts)
@@ -141,14 +141,14 @@ def test_moved_to_another_dtype_the_tables_stay_one(name) -> None:
 
 
 @families
-@pytest.mark.parametrize("cache", ["none", *CACHES])
+@pytest.mark.parametrize("cache", ["none", *EXACT])
 def test_generated_together_equals_alone(name, cache) -> None:
     """Rows that leave take their memory with them."""
     model = newborn(name)
     prompts = [row[:length].tolist() for row, length in zip(SOURCE, LENGTHS, strict=True)]
 
     def steps(chosen: list[list[int]], leaving: bool) -> Tensor:
-        runner = Runner(Prepared(model), cache=cache)
+        runner = Runner(Prepared(model), cache="none" if cache == "none" else part(cache))
         tokens = [runner.start(chosen, 8).argmax(-1)]
         while len(tokens) < 8:
             if leaving and len(tokens) == 4:

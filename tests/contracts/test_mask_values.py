@@ -6,9 +6,10 @@ import inspect
 
 import pytest
 import torch
+from stores import EXACT
+from stores import store as stored
 
 from danlu.core.spec import Spec, settings_of
-from danlu.nn.caches import CACHES
 from danlu.nn.kernels import KERNELS
 from danlu.nn.layout import Layout
 from danlu.nn.masks import MASKS
@@ -56,10 +57,10 @@ def test_what_does_not_meet_has_nothing_to_see(name, size) -> None:
 
 
 @masks
-@pytest.mark.parametrize("cache", list(CACHES))
+@pytest.mark.parametrize("cache", EXACT)
 def test_cached_equals_whole(name, cache, newborn, tokens) -> None:
     model = newborn(mask=causal(name))
-    store = CACHES[cache](model.dims, 2, 12)
+    store = stored(cache, model.dims, 2, 12)
     with torch.no_grad():
         whole = model(tokens)
         cuts = [(0, 7), (7, 8), (8, 9), (9, 12)]
@@ -99,3 +100,16 @@ def test_recipe_to_values_and_back(name, newborn) -> None:
 
     recipe = newborn(mask=spec(name)).recipe
     assert Recipe.read(recipe.write()) == recipe
+
+
+@masks
+def test_nobody_looks_further_back_than_it_says(name) -> None:
+    mask = spec(name).build(MASKS)
+    at = torch.arange(60)
+    may = mask.allows(at[None, :, None], at[None, None])[0]
+    distance = at[:, None] - at
+    if mask.back is None:
+        assert any(may[q, :q].any() for q in range(40, 60)), "a mask that never looks far could say so"
+    else:
+        assert not may[distance >= mask.back].any()
+        assert may[distance == mask.back - 1].any()

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from stores import EXACT
+from stores import store as stored
 
 from danlu.core.spec import Spec
-from danlu.nn.caches import CACHES
 from danlu.nn.kernels import KERNELS
 from danlu.nn.layout import Layout
 from danlu.nn.positions import POSITIONS
@@ -34,10 +35,10 @@ def packed() -> Layout:
 
 @positions
 @pytest.mark.parametrize("mask", CACHED)
-@pytest.mark.parametrize("cache", list(CACHES))
+@pytest.mark.parametrize("cache", EXACT)
 def test_cached_equals_whole(position, mask, cache, newborn, tokens) -> None:
     model = newborn(position=position, mask=MASKS[mask])
-    store = CACHES[cache](model.dims, 2, 16)
+    store = stored(cache, model.dims, 2, 16)
     with torch.no_grad():
         whole = model(tokens)
         cuts = [(0, 7), (7, 8), (8, 9), (9, 12)]
@@ -82,14 +83,14 @@ def test_packed_equals_separate(position, mask, newborn, tokens) -> None:
 
 @positions
 @pytest.mark.parametrize("mask", CACHED)
-@pytest.mark.parametrize("cache", list(CACHES))
+@pytest.mark.parametrize("cache", EXACT)
 def test_a_ragged_batch_equals_each_row_alone(position, mask, cache, newborn, tokens) -> None:
     """Rows are aligned at their ends, and decoded from the cache."""
     model = newborn(position=position, mask=MASKS[mask])
     segment = torch.ones_like(tokens)
     segment[1, :4] = 0
     at = (segment.cumsum(1) - 1).clamp(min=0)
-    store = CACHES[cache](model.dims, 2, 12)
+    store = stored(cache, model.dims, 2, 12)
     with torch.no_grad():
         cuts = [(0, 9), (9, 10), (10, 12)]
         parts = [model(tokens[:, a:b], Layout(at[:, a:b], segment[:, a:b], store)) for a, b in cuts]

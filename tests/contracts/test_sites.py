@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from stores import EXACT
+from stores import store as stored
 from torch import Tensor, nn
 
-from danlu.nn.caches import CACHES
 from danlu.nn.kernels import KERNELS
 from danlu.nn.layout import Keys, Layout
 from danlu.nn.positions import POSITIONS
@@ -54,7 +55,7 @@ def switch(model, name: str) -> Switch:
 
 
 @positions
-@pytest.mark.parametrize("cache", list(CACHES))
+@pytest.mark.parametrize("cache", EXACT)
 def test_cached_equals_whole_with_adapters_at_every_site(position, cache, newborn, tokens) -> None:
     model = newborn(position=position)
     plain = model(tokens)
@@ -62,7 +63,7 @@ def test_cached_equals_whole_with_adapters_at_every_site(position, cache, newbor
     for block in model.blocks:
         block.sublayers.attention.kv.hang("prefix", Prefix(), switch(model, "prefix"))
     model.inputs.hang("shifted", Shifted(), switch(model, "shifted"))
-    store = CACHES[cache](model.dims, 2, 12)
+    store = stored(cache, model.dims, 2, 12)
     with torch.no_grad():
         whole = model(tokens)
         parts = [model(tokens[:, a:b], Layout.dense(tokens[:, a:b], store, a)) for a, b in [(0, 7), (7, 8), (8, 12)]]

@@ -49,6 +49,23 @@ def bytes_of(part: torch.nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*part.parameters(), *part.buffers()))
 
 
+def multiplies_what_it_reads(name: str) -> bool:
+    """Whether activations stay as they are."""
+    x = torch.linspace(-1, 1, 96)[None]
+    return torch.equal(kept(name)[0].read(x), x)
+
+
+class Reading(torch.nn.Module):
+    """Full weights, and the activations that a map multiplies."""
+
+    def __init__(self, part: Stored) -> None:
+        super().__init__()
+        self.reads, self.linear = [part.read], part.linear()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.reads[0](x))
+
+
 @every
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_kept_is_as_near_as_its_bits_promise(name: str, shape: tuple[int, int]) -> None:
@@ -73,7 +90,7 @@ def test_it_answers_and_passes_gradients_as_its_dense_weights_do(name: str, shap
     part, _ = kept(name, shape, bias=bias)
     x = torch.randn(2, 5, shape[1], requires_grad=True)
     twin = x.detach().clone().requires_grad_()
-    y, expected = part(x), torch.nn.functional.linear(twin, part.dense(), part.bias)
+    y, expected = part(x), torch.nn.functional.linear(part.read(twin), part.dense(), part.bias)
     pull = torch.randn_like(y)
     y.backward(pull)
     expected.backward(pull)
@@ -87,7 +104,7 @@ def test_it_answers_and_passes_gradients_as_its_dense_weights_do(name: str, shap
 def test_pieces_of_a_large_weight_are_the_weight(name: str) -> None:
     part, weight = kept(name, (1111, 1500))
     x = torch.randn(3, 1500)
-    assert torch.allclose(part(x), x @ part.dense().T, atol=1e-4)
+    assert torch.allclose(part(x), part.read(x) @ part.dense().T, atol=1e-4)
     assert (part.dense() - weight).norm() < 0.3 * weight.norm()
     again = storage(name).keep(weight[704:], None, AXES)
     assert (again.dense() - part.dense()[704:]).norm() < 0.01 * weight.norm()
@@ -306,7 +323,7 @@ def test_an_adapter_acts_on_it_and_is_not_merged_unless_dequantized(name: str) -
         assembly.merge(copy.deepcopy(model))
     merged = assembly.merge(model, dequantize=True)
     assert not any(isinstance(part, Adapted) for part in merged.modules())
-    assert torch.allclose(merged(tokens), expected, atol=2e-3)
+    assert torch.allclose(merged(tokens), expected, atol=2e-3 if multiplies_what_it_reads(name) else 0.5)
 
 
 @every
@@ -317,10 +334,12 @@ def test_text_is_generated_as_the_dense_model_would(name: str, tmp_path: Path) -
     for place, part in list(dense.named_modules()):
         if isinstance(part, Stored):
             parent, _, leaf = place.rpartition(".")
-            setattr(dense.get_submodule(parent), leaf, part.linear())
+            full = part.linear() if multiplies_what_it_reads(name) else Reading(part)
+            setattr(dense.get_submodule(parent), leaf, full)
     prompts = [[5, 6, 7], [9, 10, 11, 12]]
     texts = [danlu.generate(one, tokenizer, prompts, max_tokens=40) for one in (model, dense)]
-    assert [c.tokens for c in texts[0]] == [c.tokens for c in texts[1]]
+    same = 40 if multiplies_what_it_reads(name) else 8  # an activation halfway between two numbers may go either way
+    assert [c.tokens[:same] for c in texts[0]] == [c.tokens[:same] for c in texts[1]]
     assert any(isinstance(part, Stored) for part in model.modules())
 
 

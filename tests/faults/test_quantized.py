@@ -31,7 +31,9 @@ def kept(name: str = "nf4", **sizes: int) -> Model:
     [
         ({"use": "nf4", "block": 48}, r"nf4: block is one of 32, 64, .* 4096, found 48"),
         ({"use": "fp4", "compute": "fp8"}, r"compute is one of bf16, fp16, fp32, found 'fp8'"),
-        ({"use": "int8", "block": 64}, r"'int8' has no setting \['block'\]"),
+        ({"use": "llm_int8", "block": 64}, r"'llm_int8' has no setting \['block'\]"),
+        ({"use": "int8", "group": 48}, r"int8: group is one of 16, 32, 64, 128, 256, or none for whole rows; found 48"),
+        ({"use": "w8a8", "group": 64}, r"'w8a8' has no setting \['group'\]"),
         ({"use": "nf5"}, r"no storage named 'nf5' \(did you mean 'nf4'\?\)"),
     ],
 )

@@ -98,7 +98,7 @@ def test_nf4_with_double_quantization_takes_4_127_bits() -> None:
 @pytest.mark.parametrize("shape", [(64, 64), (128, 770)])
 def test_int8_is_its_int8(shape: tuple[int, int]) -> None:
     weight = weights(shape, torch.float16)
-    part = STORAGES["int8"]().keep(weight, None, AXES)
+    part = STORAGES["llm_int8"]().keep(weight, None, AXES)
     numbers, scale, _ = functional.int8_vectorwise_quant(weight)
     assert torch.equal(part.tensors()["weight"], numbers)
     assert torch.equal(part.tensors()["SCB"], scale)

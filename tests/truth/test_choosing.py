@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from chosen_rows import SmallRow
 
 from danlu.infer.decoders import DECODERS
 from danlu.infer.filters import chain
@@ -10,16 +11,20 @@ from danlu.infer.filters import chain
 LAW = torch.tensor([0.4, 0.0, 0.3, 0.2, 0.1])
 
 
+def _row(seed: int) -> SmallRow:
+    return SmallRow(random=torch.Generator().manual_seed(seed))
+
+
 def test_greedy_takes_the_first_of_the_likeliest() -> None:
     logits = torch.tensor([[0.0, 2.0, 2.0], [5.0, 1.0, 1.0], [-3.0, -2.0, -1.0]])
-    assert DECODERS["greedy"]().choose(logits, []).tokens.tolist() == [1, 0, 2]
+    assert DECODERS["greedy"]().choose(logits, []).tolist() == [1, 0, 2]
 
 
 def _drawn(law: torch.Tensor, draws: int, **filters: float) -> torch.Tensor:
     decoder = DECODERS["sample"](chain(filters))
-    row = torch.Generator().manual_seed(5)
+    row = _row(5)
     logits = law.log().expand(100, -1)
-    tokens = [decoder.choose(logits, [row] * 100).tokens for _ in range(draws // 100)]
+    tokens = [decoder.choose(logits, [row] * 100) for _ in range(draws // 100)]
     return torch.cat(tokens).bincount(minlength=len(law)).double()
 
 
@@ -46,7 +51,7 @@ def test_the_threshold_by_hand() -> None:
     reached = LAW.double().log().softmax(-1).cumsum(-1)
     for seed in range(200):
         u = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        token = DECODERS["sample"]().choose(LAW.log()[None], [torch.Generator().manual_seed(seed)]).tokens.item()
+        token = DECODERS["sample"]().choose(LAW.log()[None], [_row(seed)]).item()
         assert token == next(i for i, r in enumerate(reached) if r > u)
 
 
@@ -54,6 +59,6 @@ def test_certainty() -> None:
     """One token left: it is chosen whatever the draw, in a vocabulary of 100,000 too."""
     logits = torch.full((4, 100_000), float("-inf"))
     logits[torch.arange(4), torch.tensor([0, 7, 99_998, 99_999])] = -50.0
-    rows = [torch.Generator().manual_seed(seed) for seed in range(4)]
+    rows = [_row(seed) for seed in range(4)]
     for _ in range(20):
-        assert DECODERS["sample"]().choose(logits, rows).tokens.tolist() == [0, 7, 99_998, 99_999]
+        assert DECODERS["sample"]().choose(logits, rows).tolist() == [0, 7, 99_998, 99_999]

@@ -27,9 +27,9 @@ def test_half_width_rounds_to_the_nearest_of_its_fractions(name: str, places: in
     assert torch.allclose(kept(name, weight)(x), x @ torch.tensor([[1, 1 + step, 1, 1 + 2 * step]]).T)
 
 
-def test_int8_by_hand() -> None:
+def test_llm_int8_by_hand() -> None:
     weight = torch.tensor([[2.54, -1.27, 0.011, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    part = kept("int8", weight)
+    part = kept("llm_int8", weight)
     assert part.tensors()["weight"].tolist() == [[127, -64, 1, 0], [0, 0, 0, 0]]  # 63.5 to the even
     assert torch.allclose(part.dense(), torch.tensor([[2.54, -1.28, 0.02, 0.0], [0.0, 0.0, 0.0, 0.0]]), atol=1e-6)
 

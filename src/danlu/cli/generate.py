@@ -1,6 +1,7 @@
 """danlu generate runs/demo/final "Once upon a time"
 danlu generate MODEL "first prompt" "second" --max-tokens 100 --temperature 0.8 --top-p 0.95 --seed 7
 danlu generate MODEL --file prompts.txt --stop "\\n\\n" --json > completions.jsonl
+danlu generate MODEL "A number: " --set constraint.regex='[0-9]+' --set search=beam --set search.width=4
 danlu generate BASE "prompt" --adapter runs/lora --adapter law=PEFT-FOLDER     the answer of each adapter in turn"""
 
 from __future__ import annotations
@@ -40,12 +41,18 @@ def sampling(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: f
     )
     parser.add_argument("--seed", type=int, default=0, help="of the first prompt; the next take the next numbers")
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text (repeatable)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="more",
+        help="any other setting of docs/decoding.md: min_p=0.1, repetition_penalty=1.2, search=beam, … (repeatable)",
+    )  # fmt: skip
 
 
 def settings(args: argparse.Namespace) -> dict[str, object]:
     """The arguments as ``Sampling`` names them."""
+    from ..core.config import changed
+
     names = ("max_tokens", "temperature", "top_k", "top_p", "seed", "stop")
-    return {name: getattr(args, name) for name in names}
+    return changed({name: getattr(args, name) for name in names}, args.more)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,7 +70,8 @@ def run(args: argparse.Namespace) -> None:
             activate(local.model, name)
         if len(args.adapter) > 1 and not args.json:
             print(f"── {name}")
-        _show(Generation(local.serving, local.tokenizer, prompts, asked), prompts, as_json=args.json, adapter=name)
+        answered = [prompt for prompt in prompts for _ in range(asked.n)]
+        _show(Generation(local.serving, local.tokenizer, prompts, asked), answered, as_json=args.json, adapter=name)
 
 
 def _show(generation: object, prompts: list[str], *, as_json: bool, adapter: str = "") -> None:

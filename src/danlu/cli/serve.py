@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..infer.drafters import Drafter
     from ..infer.engine import Engine
+    from ..infer.settings import EngineSettings
     from ..nn.model import Model
+    from ..serve.reader import Reader
+    from ..tokenize import Tokenizer
 
 HELP = "serve a model as OpenAI's API, with a page for people"
 GIB = 1 << 30
@@ -101,18 +104,17 @@ def _serve(args: argparse.Namespace) -> None:
         listening.close()
 
 
-def _opened(args: argparse.Namespace) -> tuple[Engine, str | None]:
+def _opened(args: argparse.Namespace) -> tuple[Engine | Reader, str | None]:
     """The engine, with the adapters that were named resting; and the base that others must be of."""
     import warnings
 
     import yaml
 
     from ..assembly import load_with
-    from ..assembly.loading import load
     from ..core.errors import ConfigError
-    from ..infer.engine import Engine
     from ..infer.settings import EngineSettings
     from ..peft.attached import activate
+    from ..serve.reader import Reader
 
     settings = EngineSettings(
         rows=args.rows, budget=args.budget, cache=yaml.safe_load(args.cache), context=args.context,
@@ -123,14 +125,25 @@ def _opened(args: argparse.Namespace) -> tuple[Engine, str | None]:
         raise ConfigError(f"{args.model}: has no tokenizer; put its tokenizer.json beside config.json")
     if args.adapter:
         activate(model, *names[: -len(args.adapter)])
-    companion = load(args.companion)[0] if args.companion else None
-    drafter = _drafter(args.draft, companion)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        engine = Engine(model, tokenizer, settings=settings, companion=None if drafter else companion, drafter=drafter)
+        engine = (
+            Reader(model, tokenizer, settings=settings)
+            if model.foresees
+            else _speaking(args, model, tokenizer, settings)
+        )
     for warning in told:
         _say(str(warning.message))
     return engine, _base(args)
+
+
+def _speaking(args: argparse.Namespace, model: Model, tokenizer: Tokenizer, settings: EngineSettings) -> Engine:
+    from ..assembly.loading import load
+    from ..infer.engine import Engine
+
+    companion = load(args.companion)[0] if args.companion else None
+    drafter = _drafter(args.draft, companion)
+    return Engine(model, tokenizer, settings=settings, companion=None if drafter else companion, drafter=drafter)
 
 
 def _drafter(given: str | None, companion: Model | None) -> Drafter | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -124,8 +125,11 @@ class Admission:
         if sampling.prompt_logprobs is not None:
             return None
         weak = job.contrast is not None and job.contrast.wants_weak
-        names = [f"{name}@{self.revisions.get(name, 0)}" for name in adapters]
-        return root(*names, "weak" if weak else "", request.salt)
+        return self.chain(adapters, "weak" if weak else "", request.salt)
+
+    def chain(self, adapters: Sequence[str], *parts: str) -> bytes:
+        """Where keys of texts under these adapters begin; other ``parts``, another beginning."""
+        return root(*(f"{name}@{self.revisions.get(name, 0)}" for name in adapters), *(parts or ("", "")))
 
     def _line(self, job: Job) -> Line:
         silent = self.tokenizer.special_ids.difference(job.request.sampling.shown_ids)

@@ -48,6 +48,13 @@ class Blocks:
         self.begun.add(block)
         return block
 
+    def adopt(self, key: bytes, near: int | None = None) -> int:
+        """A block that is full from elsewhere and found by its key; raises Full."""
+        block = self.take(near)
+        self.begun.discard(block)
+        self.name(block, key)
+        return block
+
     def share(self, block: int) -> None:
         """One more uses it."""
         self.free.pop(block, None)

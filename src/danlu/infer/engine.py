@@ -20,6 +20,7 @@ from .forward import Forward, Heard
 from .guessing import guessed
 from .jobs import Job
 from .packed import Prepared
+from .prompt_cache import PromptCache
 from .request import Event, Request, Stats, Told
 from .scheduler import Piece, Scheduler
 from .sequence import Sequence as Row
@@ -62,6 +63,7 @@ class Engine:
         self.drafter = drafter
         self.jobs: dict[int, Job] = {}
         self.numbers = count()
+        self.prompts: PromptCache | None = None
         self._late: list[Event] = []  # of requests that broke in this step
         self._stats = Stats(blocks=blocks, block_size=settings.block)
 
@@ -74,6 +76,8 @@ class Engine:
         job = self.admission.job(request, next(self.numbers), called)
         if reason := self.scheduler.fits(job, job.rows[0].known + job.limit):
             raise ConfigError(f"the request {reason}; ask for fewer tokens or rows, or give the cache more memory")
+        if self.prompts is not None:
+            self.prompts.wanted(job)
         self.jobs[job.number] = job
         self.scheduler.add(job)
         return job.number
@@ -104,6 +108,14 @@ class Engine:
         revisions[adapter] = revisions.get(adapter, 0) + 1
         for forward in self._forwards():
             forward.ways.pop(adapter, None)
+            forward.prepared.twins.clear()  # they hold what hung under this name
+
+    def follow(self) -> None:
+        """The pool learns which blocks are of no use any more, and which will not change."""
+        lost, settled = self.scheduler.news()
+        for forward in self._forwards():
+            forward.pages.dropped(lost)
+            forward.pages.settled(settled)
 
     # ── one step ─────────────────────────────────────────────────────────────────────────────────────────────────
     def step(self) -> list[Event]:
@@ -111,10 +123,7 @@ class Engine:
         guesses = guessed(self.drafter, list(self._running())) if self.drafter else {}
         self._stats.drafted_tokens += sum(len(guess.tokens) for guess in guesses.values())
         plan = self.scheduler.plan()
-        lost, settled = self.scheduler.news()
-        for forward in self._forwards():
-            forward.pages.dropped(lost)
-            forward.pages.settled(settled)
+        self.follow()
         self._stats.steps += 1
         self._stats.preemptions += len(plan.preempted)
         owner = {row.serial: job for job in self._running() for row in job.rows}
@@ -162,6 +171,8 @@ class Engine:
             self._stats.prompt_tokens += piece.stop - piece.start
             if piece.start == row.cached and piece.start:
                 self._stats.cached_tokens += row.cached
+                if self.prompts is not None:
+                    self.prompts.found(job, row.cached)
             job.cached = row.cached
         if job.owed:
             job.prompt_told += told_of_prompt(job, piece, heard)
@@ -282,7 +293,11 @@ class Engine:
 
     def _answers(self, job: Job) -> Iterator[Event]:
         assert job.search is not None
-        for seat, answer in enumerate(job.search.answers()):
+        answers = job.search.answers()
+        for seat in range(len(answers), len(job.lines)):  # the filters left fewer texts than were asked for
+            job.lines[seat].end("stop")
+            yield job.event(seat)
+        for seat, answer in enumerate(answers):
             line, text, taken = job.lines[seat], "", []
             for token, logprob in zip(answer.tokens, answer.logprobs, strict=True):
                 taken.append(Told(token, logprob))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..core.errors import DanluError
 from ..core.ports import Completion
-from ..nn.model import Model
+from ..nn.model import Model, Part
 from ..peft.attached import acting_as
 from ..tokenize import Tokenizer
 from .engine import Engine
@@ -36,7 +36,7 @@ class Generation:
 
     def __init__(
         self, model: Model | Prepared, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, *,
-        cache: str | None = None,
+        cache: Part | None = None,
     ) -> None:  # fmt: skip
         prepared = model if isinstance(model, Prepared) else Prepared(model)
         model = prepared.model
@@ -112,7 +112,7 @@ def encode_prompt(tokenizer: Tokenizer, text: str, *, whole: bool = False) -> li
 def generate(
     model: Model, tokenizer: Tokenizer, prompts: Sequence[Prompt], *,
     max_tokens: int = 64, temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0, seed: int | Sequence[int] = 0,
-    stop: str | Sequence[str] = (), stop_ids: Sequence[int] | None = None, cache: str | None = None,
+    stop: str | Sequence[str] = (), stop_ids: Sequence[int] | None = None, cache: Part | None = None,
     adapter: str | Sequence[str] | None = None, stream: Callable[[int, str], None] | None = None,
 ) -> list[Completion]:  # fmt: skip
     """One completion a prompt (text or token ids), in order; ``stream`` is called with (index, text) as it is decided.

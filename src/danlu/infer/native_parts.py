@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import singledispatch
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ class Kept:
 
     def __init__(self, *, rounded: bool) -> None:
         self.rounded, self.tensors, self.integers = rounded, list[Tensor](), 0
+        self.bytes_ = 0  # of weights, which a token reads once
 
     def numbers(self, tensor: Tensor | None) -> int | None:
         """The address of numbers in fp32: themselves, or a copy."""
@@ -53,12 +55,12 @@ class Kept:
         matrix = part.matrix if isinstance(part, Map) else None
         if matrix is None:
             raise Refused(f"a {type(part).__name__} keeps weights that native kernels do not read")
-        return self.matrix(matrix, part.bias)
+        return self.matrix(matrix, cast("Map", part).bias)
 
     def matrix(self, matrix: native.Matrix, bias: Tensor | None = None) -> CMatrix:
         """A weight, and a bias."""
-        if matrix.scales is not None:
-            self.integers += 1
+        self.bytes_ += matrix.nbytes
+        self.integers += matrix.scales is not None
         if self.rounded and matrix.reading == "exact":
             matrix = replace(matrix, reading="blocks")
         self.tensors += [part for part in (matrix.data, matrix.scales, matrix.offsets) if part is not None]

@@ -79,6 +79,11 @@ class NativeStep:
         except Refused as refused:
             return str(refused)
 
+    @property
+    def bytes_(self) -> int:
+        """Of weights that a step reads: at the speed of memory, what it costs at least."""
+        return self.kept.bytes_
+
     @torch.inference_mode()
     def __call__(
         self, tokens: Tensor, positions: Tensor, tables: Tensor, lengths: Tensor, k: Tensor, v: Tensor, size: int

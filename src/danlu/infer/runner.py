@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ..core.errors import unknown
+from ..core.spec import Spec
 from ..nn.caches import CACHES
 from ..nn.layout import Layout, Span
-from ..nn.model import Model
+from ..nn.model import Model, Part
 from .packed import Prepared
 
 NONE = "none"  # no cache: every step reads all tokens again, the yardstick of the others
@@ -24,9 +25,9 @@ class Runner:
     Raises: ConfigError if there is no such cache.
     """
 
-    def __init__(self, prepared: Prepared, *, cache: str = "slab", batches: int = 1) -> None:
-        if cache != NONE and cache not in set(CACHES):
-            raise unknown("cache", cache, [NONE, *CACHES])
+    def __init__(self, prepared: Prepared, *, cache: Part = "slab", batches: int = 1) -> None:
+        if cache != NONE and Spec.read(cache, "cache").use not in set(CACHES):
+            raise unknown("cache", Spec.read(cache).use, [NONE, *CACHES])
         model = prepared.model
         self.prepared, self.model, self.cache_name, self.batches = prepared, model, cache, batches
         self.device = next(model.parameters()).device

@@ -58,9 +58,10 @@ class Scheduler:
     def fits(self, group: Group, tokens: int) -> str | None:
         """Why a request of so many tokens in all could never be served; None if it can."""
         row = group.rows[0]
-        all_of_it = self.window is None or group.whole
-        held = row.slots(tokens) if all_of_it else min(row.slots(tokens), self.window + self.budget)
-        need = group.rows_wanted * (-(-held // self.blocks.size) + (self.window is not None))
+        each = -(-row.slots(tokens) // self.blocks.size)
+        if self.window is not None and not group.whole:
+            each = min(each, -(-(self.window + self.budget) // self.blocks.size) + 1)
+        need = group.rows_wanted * each
         if need > self.blocks.count:
             return f"needs {need} blocks of {self.blocks.size} tokens, and the pool has {self.blocks.count}"
         if group.rows_wanted > self.rows:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 from . import grammar_trial
@@ -16,29 +17,36 @@ REFUSED = "it needs more time, memory or depth than a request may have"
 
 
 class Trials:
-    """One process, started at the first trial and again after one that it did not survive; any thread may ask."""
+    """One process, started at the first trial and again after one that it did not survive; any thread may ask.
 
-    def __init__(self) -> None:
+    It knows the special tokens, id to name, of a vocabulary of this size.
+    """
+
+    def __init__(self, size: int, special: Mapping[int, str]) -> None:
+        self._vocabulary = json.dumps([size, dict(special)])
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
     def reason(self, grammar: str, limits: dict[str, Any]) -> str:
         """Why this grammar is not to be followed, "" for no reason."""
         with self._lock:
-            process = self._process = self._process or _started()
-            answer = _asked(process, json.dumps([grammar, limits]))
+            if self._process is None:
+                self._process = _started(self._vocabulary)
+                self._stop = weakref.finalize(self, _end, self._process)
+            answer = _asked(self._process, json.dumps([grammar, limits]))
             if not answer:
-                _end(process)
                 self._process = None
+                self._stop()
             return json.loads(answer) if answer else REFUSED
 
 
-def _started() -> subprocess.Popen[str]:
+def _started(vocabulary: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-I", grammar_trial.__file__]
     quiet = subprocess.DEVNULL
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=quiet, text=True, encoding="utf-8")
-    weakref.finalize(process, _end, process)
+    assert process.stdin is not None
+    process.stdin.write(vocabulary + "\n")
     return process
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.ports import Completion
 from ..core.rng import generator
-from ..nn.model import Model
+from ..nn.model import Model, Part
 from ..tokenize import Decoder as TextDecoder
 from ..tokenize import Tokenizer
 from .checks import expect_prompt
@@ -26,9 +26,13 @@ CACHE = 1 << 30  # bytes of keys and values a wave may hold (one row always goes
 
 @dataclass
 class Row:
-    """One prompt on its way: what was chosen, what is shown, why it ended."""
+    """One prompt on its way: what was chosen, what is shown, why it ended.
+
+    ``given`` is what is read, ``prompt`` what the answer follows: the same, but where an encoder reads.
+    """
 
     index: int
+    given: list[int]
     prompt: list[int]
     limit: int
     random: torch.Generator
@@ -76,7 +80,7 @@ class Waves:
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         *,
-        cache: str = "slab",
+        cache: Part = "slab",
     ) -> None:
         model = prepared.model
         self.runner = Runner(prepared, cache=cache, batches=len(prompts) // ROWS + 1)
@@ -92,7 +96,7 @@ class Waves:
         return [row.completion() for row in self.rows]
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        waiting = sorted(self.rows, key=lambda row: len(row.prompt), reverse=True)
+        waiting = sorted(self.rows, key=lambda row: len(row.given), reverse=True)
         decoder = self.sampling.decoder(self.stops)
         while waiting:
             size = self._fitting(waiting[0])
@@ -102,12 +106,12 @@ class Waves:
     def _fitting(self, longest: Row) -> int:
         """How many rows like this one are decoded side by side."""
         dims, bytes_a_number = self.runner.model.dims, self.runner.dtype.itemsize
-        tokens = len(longest.prompt) + longest.limit  # of a memory too: cross-attention keeps keys of all it looks at
+        tokens = len(longest.given) + longest.limit  # of a memory too: cross-attention keeps keys of all it looks at
         row = 2 * dims.layers * dims.kv_heads * dims.head * bytes_a_number * tokens
         return max(1, min(ROWS, CACHE // row))
 
     def _wave(self, rows: list[Row], decoder: Decoder) -> Iterator[tuple[int, str]]:
-        logits = self.runner.start([row.prompt for row in rows], max(row.limit for row in rows))
+        logits = self.runner.start([row.given for row in rows], max(row.limit for row in rows))
         while True:
             tokens, logprobs = _choose(decoder, logits, rows)
             for row, token, logprob in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
@@ -135,4 +139,5 @@ def _row(model: Model, tokenizer: Tokenizer, sampling: Sampling, index: int, pro
     ids = list(prompt)
     expect_prompt(model, ids, longest, called=f"prompt {index}")
     limit = min(sampling.max_tokens, model.dims.context if model.begin is not None else longest - len(ids))
-    return Row(index, ids, limit, generator(0), tokenizer.decoder(), Tail(sampling.strings))
+    prompt = ids if model.begin is None else [model.begin]
+    return Row(index, ids, prompt, limit, generator(0), tokenizer.decoder(), Tail(sampling.strings))

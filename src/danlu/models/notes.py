@@ -12,3 +12,9 @@ class Notes:
 
     generation: dict[str, Any] | None = None
     tokens: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The tokens at which the published model's answers end."""
+        found = (self.generation or {}).get("eos_token_id", ())
+        return (found,) if isinstance(found, int) else tuple(found)

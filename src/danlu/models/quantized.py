@@ -1,8 +1,9 @@
-"""Weights kept in fewer bits: in files as bitsandbytes lays them out, and quantized one by one as they are read."""
+"""Weights kept in fewer bits: in files as other libraries lay them out, and quantized one by one as they are read."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..nn.storages import STORAGES, PublishedStorage, Storage, Stored, keepable,
 from .newborn import on_meta
 from .recipe import Architecture
 from .tensors import opened
-from .weights import Entry, kept
+from .weights import Entry, Slice, kept
 
 
 def storage_in(raw: dict[str, Any]) -> PublishedStorage | None:
@@ -93,22 +94,26 @@ class Keeper:
             else:
                 part.weight = nn.Parameter(torch.empty_like(target, device=self._device).copy_(piece))  # type: ignore
 
+    def holds(self, name: str, files: Collection[str]) -> bool:
+        """Whether the files hold a weight under a name, plain or in several tensors."""
+        return name in files or bool(self.beside(name, files))
+
     def restore(self, entry: Entry, parameters: Mapping[str, Tensor], name: str, files: Mapping[str, Path]) -> None:
         """Gives a published weight that is kept in several tensors to our tensors of an entry."""
         assert self.held is not None
-        tensors = {}
-        for tensor, end in [(name, "weight"), *((n, _end(name, n)) for n in self.beside(name, files))]:
+        tensors, beside = {}, self.beside(name, files)
+        for tensor in [*beside, *({name} & files.keys())]:
             with opened(files[tensor]) as handle:
-                tensors[end] = handle.get_tensor(tensor).to(self._device)
+                tensors[_end(name, tensor)] = handle.get_tensor(tensor).to(self._device)
         targets = entry.of(parameters)
         try:
             whole = self.held.restore(tensors, None, self._axes(entry))
         except CheckpointError as error:
-            raise CheckpointError(f"{files[name]}: {name!r}: {error}") from None
+            raise CheckpointError(f"{files[beside[0]]}: {name!r}: {error}") from None
         expected = (sum(len(target) for target in targets), targets[0].shape[1])
         if (whole.out_features, whole.in_features) != expected:
             raise CheckpointError(
-                f"{files[name]}: the tensor {name!r} holds a weight of shape "
+                f"{files[beside[0]]}: the tensor {name!r} holds a weight of shape "
                 f"{[whole.out_features, whole.in_features]}, config.json asks for {list(expected)}; take the "
                 "config.json and the weights from the same source"
             )
@@ -163,21 +168,29 @@ def described(model: Model, entries: Sequence[Entry], dtype: torch.dtype) -> dic
     Raises: ConfigError if maps are kept in several ways.
     """
     maps = {name: part for name, part in kept(model).items() if _way(part)}
-    said = [way.published(dtype) for part in maps.values() if (way := _way(part))]
-    if not said:
+    if not maps:
         return {}
+    plain = {entry.name.removesuffix(".weight") for entry in entries if not set(entry.ours) <= set(maps)}
+    plain &= {entry.name.removesuffix(".weight") for entry in entries if _linear(model, entry)}
+    said = [way.published(dtype, sorted(plain | {"lm_head"})) for part in maps.values() if (way := _way(part))]
     if any(one != said[0] for one in said):
         raise ConfigError(
             f"the model keeps its maps in several ways ({', '.join(sorted({m.name for m in maps.values()}))}), which "
             "config.json cannot say; keep all in one storage"
         )
-    plain = {entry.name.removesuffix(".weight") for entry in entries if not set(entry.ours) <= set(maps)}
-    skipped = sorted(plain & {e.name.removesuffix(".weight") for e in entries if _linear(model, e)} | {"lm_head"})
-    return {"quantization_config": said[0] | ({"llm_int8_skip_modules": skipped} if len(skipped) > 1 else {})}
+    lying = [entry.name for entry in entries if entry.transposed and not maps.keys().isdisjoint(entry.ours)]
+    if lying and any(way.upright for part in maps.values() if (way := _way(part))):
+        logging.getLogger("danlu").warning(
+            "transformers keeps %s as (in, out), which compressed-tensors does not know: danlu opens this directory, "
+            "transformers fills it with random numbers; take nf4 or llm_int8 where it must open it", lying[0],
+        )  # fmt: skip
+    return {"quantization_config": said[0]}
 
 
 def _linear(model: Model, entry: Entry) -> bool:
-    """Whether an entry is the weight of linear maps."""
+    """Whether an entry is the weight of linear maps, or of an expert, which is one where others publish it."""
+    if isinstance(entry, Slice):
+        return True
     place, _, leaf = entry.ours[0].rpartition(".")
     part = model.get_submodule(place)
     return leaf == "weight" and isinstance(part.origin if isinstance(part, Adapted) else part, (Linear, Stored))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..core.errors import CheckpointError, ConfigError, DanluError
 from ..core.files import read_json
+from ..core.gguf import SUFFIX
 from ..nn.model import Model
 from ..nn.storages import Storage
 from .families import FAMILIES, of_type
@@ -42,12 +43,16 @@ def load(
     device: torch.device | str | None = None,
     storage: Storage | None = None,
 ) -> tuple[Model, Tokenizer | None]:
-    """The model and tokenizer of a Hugging Face directory, a hub id, or a danlu checkpoint or run.
+    """The model and tokenizer of a Hugging Face directory, a hub id, a danlu checkpoint or run, or a GGUF file.
 
     ``dtype`` is the stored one unless given. The tokenizer is None where the directory has none. ``storage`` keeps the
     linear maps of blocks, quantized one by one as they are read, so that the whole model is never in memory.
     Raises: CheckpointError for what is missing, damaged, unsafe or unknown, naming the file, tensor or setting.
     """
+    if Path(path).suffix == SUFFIX and Path(path).is_file():
+        from .gguf import load_gguf
+
+        return load_gguf(path, dtype=dtype, device=device, storage=storage)
     folder = located(path)
     model = read_model(folder, dtype=dtype, device=device, storage=storage)
     tokenizer = tokenizer_of(folder)
@@ -132,9 +137,13 @@ def _own(folder: Path, recipe: Architecture) -> Architecture:
 
 def stored_dtype(folder: Path) -> torch.dtype:
     """The dtype in which most files keep all, and all keep most: that of the first matrix that is not quantized."""
+    held = held_as(folder)
+    beside = tuple(held.beside) if held else ()
     for file in dict.fromkeys(tensors_of(folder).values()):
         with opened(file) as handle:
             for name in names_in(handle):
+                if name.endswith(beside):
+                    continue
                 part = handle.get_slice(name)
                 if len(part.get_shape()) == 2 and part.get_dtype() in DTYPES:
                     return DTYPES[part.get_dtype()]
@@ -184,7 +193,7 @@ def _found(
     silent, others = re.compile(f"{SILENT}|{published.beside}"), re.compile(published.others)
     found: dict[str, Entry] = {}
     for entry in entries:
-        name = next((n for n in _spellings(entry) if n in files), None)
+        name = next((n for n in _spellings(entry) if keeper.holds(n, files)), None)
         if name is None:
             shape = list(entry.shape([target.shape for target in entry.of(parameters)]))
             raise CheckpointError(

@@ -109,7 +109,7 @@ def write_weights(model: Model, folder: str | Path, *, max_bytes: int = SHARD) -
         name = ONE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
         tensors: dict[str, Tensor] = {}
         for entry in map(entries.__getitem__, shard):
-            tensors |= published(entry, maps) or {entry.name: entry.pack(_plain(entry, parameters, maps))}
+            tensors |= published(entry, maps) or {entry.name: entry.pack(plain(entry, parameters, maps))}
         _write(tensors, folder / name)
         files |= dict.fromkeys(tensors, name)
     if len(shards) > 1:
@@ -118,7 +118,7 @@ def write_weights(model: Model, folder: str | Path, *, max_bytes: int = SHARD) -
         (folder / INDEX).unlink(missing_ok=True)
 
 
-def _plain(entry: Entry, parameters: dict[str, Tensor], maps: dict[str, Stored]) -> list[Tensor]:
+def plain(entry: Entry, parameters: dict[str, Tensor], maps: dict[str, Stored]) -> list[Tensor]:
     """Our tensors of an entry; where it is not published as it is kept, the weights themselves."""
     dtype = next(iter(parameters.values())).dtype
     weights = {name: maps[name].dense().to(dtype) for name in entry.ours if name in maps}

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import ConfigError, ShapeError
+from ..core.spec import Spec
 from .caches import CACHES, Kept
 from .dims import Dims
 from .layout import Layout, Memory
 from .sites import Switch
+
+Part = str | dict[str, Any]
+"""The name of a part, or {"use": name, setting: value}."""
 
 
 class Model(nn.Module, ABC):
@@ -142,9 +146,12 @@ class Model(nn.Module, ABC):
             "for example architecture: {use: bert, …}"
         )
 
-    def cache(self, name: str, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> Kept:
-        """Room for what ``rows`` sequences of at most ``capacity`` tokens leave behind for later calls."""
-        return CACHES[name](self.dims, rows, capacity, dtype=dtype, device=device)
+    def cache(self, kind: Part, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> Kept:
+        """Room for what ``rows`` sequences of at most ``capacity`` tokens leave behind for later calls.
+
+        ``kind`` is the name of a cache, or {"use": name, setting: value}.
+        """
+        return Spec.read(kind, "cache").build(CACHES, self.dims, rows, capacity, dtype, device, where="cache")
 
     def forward(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
         """tokens: (B, T) → logits (B, T, V)."""

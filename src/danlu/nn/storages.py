@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,8 @@ class PublishedStorage(Storage, ABC):
     """
 
     beside: Collection[str]
+    upright: ClassVar[bool] = False
+    """Whether others read it only where they keep a map as (out, in)."""
 
     @abstractmethod
     def published(self, dtype: torch.dtype, plain: Sequence[str] = ()) -> dict[str, Any]:
@@ -122,6 +124,39 @@ class PublishedStorage(Storage, ABC):
     @abstractmethod
     def of_rows(self, rows: dict[str, Tensor], bias: Tensor | None, like: Stored) -> Stored:
         """The map whose ``rows()`` these are, kept as ``like`` is."""
+
+
+def side_by_side(parts: Sequence[Stored]) -> Stored | None:
+    """One map with the outputs of several, in whose memory they lie from now on; None if they cannot be joined.
+
+    They can where they are kept alike, and what carries their outputs is all that they keep.
+    """
+    first = parts[0]
+    way = first.storage
+    if not isinstance(way, PublishedStorage) or any(_laid(part) != _laid(first) for part in parts):
+        return None
+    rows = [part.rows() for part in parts]
+    joined = {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
+    pieces = {key: tensor.split([part.out_features for part in parts]) for key, tensor in joined.items()}
+    for number, part in enumerate(parts):
+        part.take(way.of_rows({key: piece[number] for key, piece in pieces.items()}, None, part))
+    return way.of_rows(joined, _biases(parts), first)
+
+
+def _biases(parts: Sequence[Stored]) -> Tensor | None:
+    """End to end, zeros where there is none; None where there are none at all."""
+    some = next((part.bias for part in parts if part.bias is not None), None)
+    if some is None:
+        return None
+    return torch.cat([some.new_zeros(p.out_features) if p.bias is None else p.bias.detach() for p in parts])
+
+
+def _laid(part: Stored) -> Any:
+    """What maps must have in common to be joined; only itself, where its outputs do not carry all it keeps."""
+    kept = dict(part.named_buffers())
+    if any(tensor.dim() < 2 or len(tensor) != part.out_features for tensor in kept.values()):
+        return part
+    return type(part.storage), part.in_features, [(key, t.shape[1:], t.dtype) for key, t in kept.items()]
 
 
 STORAGES: Registry[type[Storage]] = Registry("storage", Storage, "danlu.quant")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 from ..core.errors import ConfigError
 from ..core.spec import Spec
 from ..models import Recipe
@@ -30,6 +32,24 @@ def kv_bytes(
         raise ConfigError(f"kv cache: windowed ({near}) must lie within 0 … layers ({layers}), window from 0 on")
     kept = near * min(tokens, window or tokens) + (layers - near) * tokens
     return round(2 * kv_heads * (head * bytes_each + constants) * rows * kept)
+
+
+def rounded_kv_bytes(
+    *, layers: int, kv_heads: int, head: int, tokens: int, bits: int, block: int = 16, rows: int = 1, fed: int = 0,
+    whole: int = 32, bytes_each: float = 4,
+) -> int:  # fmt: skip
+    """Bytes of keys and values in ``bits``: keys with a grid a channel and block, values one a token and 32 channels.
+
+    bytes = 2 · layers · kv_heads · head · (tokens · (bits / 8 + 2 / block + 2 / gcd(head, 32)) + fresh · bytes_each)
+    A grid is two numbers of 16 bits. ``fresh`` tokens are as they came: a row's ``whole`` newest, rounded up to blocks,
+    two blocks that are not full or on their way, and ``fed`` tokens of a step.
+
+    Source: Liu et al. 2024, arXiv:2402.02750, §3.3.
+    Truth:  tests/truth/test_plan_pool.py (bytes of the engine's pool as it lies in memory).
+    """
+    fresh = block * min(rows * (-(-whole // block) + 2) + -(-fed // block), tokens // block)
+    rounded = tokens * (bits / 8 + 2 / block + 2 / gcd(head, 32))
+    return round(2 * layers * kv_heads * head * (rounded + fresh * bytes_each))
 
 
 def latent_kv_bytes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ..core.errors import CheckpointError, ConfigError
 from ..nn.storages import PublishedStorage, Stored
+from .bitsandbytes import described
 from .dynamic import dynamic, encode
 from .packed import GROUP, Packed, pack
 from .pieces import COMPUTE, compute_dtype, dtype_name
@@ -72,16 +74,14 @@ class FourBit(PublishedStorage, ABC):
         settings = {"block": block, "dtype": dtype, "compute": self.compute}
         return Packed(self, self.name, self.code, shape, bias, axes, kept, **settings)
 
-    def published(self, dtype: torch.dtype) -> dict[str, Any]:
-        return {
-            "quant_method": "bitsandbytes",
-            "load_in_4bit": True,
-            "load_in_8bit": False,
+    def published(self, dtype: torch.dtype, plain: Sequence[str] = ()) -> dict[str, Any]:
+        settings = {
             "bnb_4bit_quant_type": self.name,
             "bnb_4bit_use_double_quant": self.double,
             "bnb_4bit_compute_dtype": str(self.compute or dtype).removeprefix("torch."),
             "bnb_4bit_quant_storage": "uint8",
         }
+        return described(4, plain, **settings)
 
     @classmethod
     def of_published(cls, config: dict[str, Any]) -> Self | None:

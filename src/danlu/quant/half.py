@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..nn.native.matrix import Matrix, dense, readable
 from ..nn.storages import STORAGES, Storage
 from .pieces import Pieced
 
@@ -68,6 +69,10 @@ class Cast(Pieced):
         step = max(room // self.in_features, 1)
         for number, rows in enumerate(self.weight.split(step)):
             yield number * step, rows.to(dtype)
+
+    @property
+    def matrix(self) -> Matrix | None:
+        return dense(self.weight) if readable(self.weight) else None
 
     def tensors(self) -> dict[str, Tensor]:
         return {"weight": self.weight}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -61,16 +61,17 @@ class Pieced(Stored, ABC):
     def forward(self, input: Tensor) -> Tensor:
         answered = product_dtype(input)
         rows = input.reshape(-1, self.in_features).to(self.compute or answered)
-        y = _Product.apply(rows, self).to(answered).view(*input.shape[:-1], self.out_features)
+        y = _Product.apply(rows, self) if rows.requires_grad else self.served(rows)
+        y = y.to(answered).view(*input.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias.to(answered)
+
+    def served(self, x: Tensor) -> Tensor:
+        """``times`` where no gradient is asked for: perhaps from the weight laid out once more, for speed."""
+        return self.times(x)
 
     def times(self, x: Tensor) -> Tensor:
         """x Wᵀ.  (N, in) → (N, out)"""
-        dtype = _multiplied(x)
-        given, y = x.to(dtype), torch.empty(len(x), self.out_features, dtype=dtype, device=x.device)
-        for first, rows in self.pieces(dtype, _room(x)):
-            torch.mm(given, rows.t(), out=y[:, first : first + len(rows)])
-        return y.to(x.dtype)
+        return multiplied(x, self.out_features, self.pieces).to(x.dtype)
 
     def back(self, grad: Tensor) -> Tensor:
         """g W.  (N, out) → (N, in)"""
@@ -88,6 +89,16 @@ class Pieced(Stored, ABC):
         for first, rows in self.pieces(torch.float32, ROOM):
             weight[first : first + len(rows)] = rows
         return weight
+
+
+@torch.no_grad()
+def multiplied(x: Tensor, out: int, pieces: Callable[[torch.dtype, int], Iterator[tuple[int, Tensor]]]) -> Tensor:
+    """x Wᵀ for W in pieces, in the dtype of the product.  (N, in) → (N, out)"""
+    dtype = _multiplied(x)
+    given, y = x.to(dtype), torch.empty(len(x), out, dtype=dtype, device=x.device)
+    for first, rows in pieces(dtype, _room(x)):
+        torch.mm(given, rows.t(), out=y[:, first : first + len(rows)])
+    return y
 
 
 class _Product(torch.autograd.Function):

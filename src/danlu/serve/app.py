@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -13,13 +12,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ..core.errors import DanluError
-from .errors import Refused, failed, refusal
+from .errors import Refused, refusal
 from .house import House, answered
 from .limits import Gate, Limits
 from .pages import pages
 from .routes import adapters, chat, completions, embeddings, plain, responses
-
-log = logging.getLogger("danlu.serve")
 
 
 def create(house: House, limits: Limits, *, origins: Sequence[str] = ()) -> FastAPI:
@@ -36,7 +33,7 @@ def create(house: House, limits: Limits, *, origins: Sequence[str] = ()) -> Fast
     for part in (chat, completions, responses, embeddings, adapters, plain):
         app.include_router(part.router)
     app.include_router(pages())
-    for kind in (Refused, DanluError, HTTPException, ClientDisconnect, Exception):
+    for kind in (Refused, DanluError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, _told)
     app.add_middleware(Gate, limits=limits, metrics=house.metrics)
     if origins:
@@ -65,9 +62,7 @@ def _refused(request: Request, error: Exception) -> Refused:
         return refusal(error)
     if isinstance(error, ClientDisconnect):
         return Refused("the client is gone", status=499, code="client_gone")
-    if isinstance(error, HTTPException):
-        said = f"nothing is answered at {request.method} {request.url.path[:100]}"
-        code = "method_not_allowed" if error.status_code == 405 else "not_found"
-        return Refused(said, status=error.status_code, code=code)
-    log.error("a request failed", exc_info=error)
-    return failed()
+    assert isinstance(error, HTTPException)
+    said = f"nothing is answered at {request.method} {request.url.path[:100]}"
+    code = "method_not_allowed" if error.status_code == 405 else "not_found"
+    return Refused(said, status=error.status_code, code=code)

@@ -9,9 +9,12 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from ..core.errors import DanluError
+from ..core.errors import DanluError, unknown
+from ..core.registry import Registry
 from ..core.spec import Spec
+from ..infer.contrasts import CONTRASTS
 from ..infer.sampling import Sampling
+from ..infer.searches import SEARCHES
 from ..tokenize import Tokenizer
 from .errors import Refused, refusal
 from .schemas.chat import Chat
@@ -24,6 +27,7 @@ SAME = (
     "min_tokens", "prompt_logprobs", "seed",
 )  # fmt: skip
 BIAS = 100.0  # the largest, both ways
+NOTHING = 1e-9  # top_p 0 means the likeliest token alone
 
 
 def sampling(
@@ -51,7 +55,7 @@ def sampling(
         return Sampling(
             max_tokens=max(limit, 1),
             temperature=_temperature(body),
-            top_p=_or(body.top_p, 1.0),
+            top_p=max(_or(body.top_p, 1.0), NOTHING),
             top_k=min(max(body.top_k or 0, 0), vocab),
             logit_bias=_biases(body, vocab),
             bad_words=_bad_words(body.bad_words or [], tokenizer),
@@ -61,7 +65,7 @@ def sampling(
             n=max(body.best_of or 0, body.answers) if not body.use_beam_search else body.answers,
             logprobs=_told(body),
             search=_search(body),
-            contrast=None if body.contrast is None else _spec(body.contrast, "contrast"),
+            contrast=None if body.contrast is None else _spec(body.contrast, "contrast", CONTRASTS),
             constraint=constraints[0] if constraints else None,
             shown_ids=tuple(shown) if body.skip_special_tokens else tuple(sorted(tokenizer.special_ids)),
             **asked,
@@ -161,7 +165,7 @@ def _told(body: Chat | Completions) -> int | None:
 
 def _search(body: Decoding) -> Spec | None:
     if body.search is not None:
-        return _spec(body.search, "search")
+        return _spec(body.search, "search", SEARCHES)
     if not body.use_beam_search:
         return None
     settings: dict[str, Any] = {"width": max(body.best_of or 0, body.answers)}
@@ -171,11 +175,14 @@ def _search(body: Decoding) -> Spec | None:
     return Spec("beam", settings)
 
 
-def _spec(given: dict[str, Any], name: str) -> Spec:
+def _spec(given: dict[str, Any], name: str, registry: Registry[Any]) -> Spec:
     """A registered part and no other: a colon would reach for any name of any module."""
     if any(":" in text for text in _texts(given)):
         raise Refused(f"{name}: no part and no setting of a part has a colon in it", param=name)
-    return Spec.read(given, name)
+    spec = Spec.read(given, name)
+    if spec.use not in set(registry):
+        raise Refused(str(unknown(registry.kind, spec.use, list(registry))), param=name)
+    return spec
 
 
 def _texts(value: Any) -> Iterator[str]:

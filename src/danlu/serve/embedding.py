@@ -23,7 +23,9 @@ def embedded(model: Model, ids: Sequence[int], *, adapters: Sequence[str], pooli
     """
     tokens = torch.tensor([list(ids)], device=next(model.parameters()).device)
     with torch.inference_mode(), _acting(model, adapters):
-        states = model.hidden(tokens, Layout.dense(tokens))[0].float()  # (T, M)
+        layout = Layout.dense(tokens)
+        states = model.hidden(tokens, layout) if model.begin is None else model.read(tokens, layout).hidden
+    states = states[0].float()  # (T, M)
     picked = states.mean(0) if pooling == "mean" else states[-1 if pooling == "last" else 0]
     return torch.nn.functional.normalize(picked, dim=0).cpu()
 

@@ -32,7 +32,7 @@ class Refused(Exception):
 
 def refusal(error: DanluError, known: frozenset[str] = frozenset()) -> Refused:
     """A mistake that danlu found in a request; ``known`` are the fields whose names may begin its sentence."""
-    first = str(error).partition(" ")[0].strip(":,'")
+    first = str(error).partition(" ")[0].strip(":,'").partition(".")[0]
     return Refused(str(error), param=first if first in known else None)
 
 

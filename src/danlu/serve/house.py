@@ -21,6 +21,7 @@ from .errors import Refused
 from .metrics import Metrics
 from .models import Models
 from .prompts import Prompts
+from .reader import Reader
 from .schemas.body import Body, read
 from .service import Service
 from .shelf import Shelf
@@ -34,9 +35,10 @@ FINGERPRINT = f"danlu-{__version__}"
 
 @dataclass(frozen=True, kw_only=True)
 class House:
-    """One served model."""
+    """One served model; ``default`` are the adapters that act where a request names none."""
 
-    engine: Engine
+    engine: Engine | Reader
+    default: tuple[str, ...] = ()
     tokenizer: Tokenizer
     service: Service
     models: Models
@@ -48,7 +50,7 @@ class House:
 
     def acting(self, adapter: str | None) -> tuple[str, ...]:
         """The adapters that act for a request."""
-        return self.engine.admission.default if adapter is None else (adapter,)
+        return self.default if adapter is None else (adapter,)
 
     @cached_property
     def form(self) -> CallForm:

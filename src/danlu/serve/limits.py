@@ -14,7 +14,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import Refused
+from .errors import Refused, failed
 from .metrics import Metrics
 from .sse import dumped
 
@@ -53,6 +53,9 @@ class Gate:
         except TimeoutError:
             said = f"not answered within {self.limits.seconds:g} seconds, the server's limit; ask for fewer tokens"
             await one.refuse(Refused(said, status=504, code="timeout", headers={"x-should-retry": "false"}))
+        except Exception:
+            log.exception("%s failed", one.id)
+            await one.refuse(failed())
         finally:
             one.close(self.metrics)
 

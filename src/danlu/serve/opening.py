@@ -12,6 +12,7 @@ from .house import House
 from .metrics import Metrics
 from .models import Models
 from .prompts import Prompts
+from .reader import Reader
 from .service import Service
 from .shelf import Shelf
 from .votes import Votes
@@ -20,7 +21,7 @@ RESERVED_NAMES = 200  # characters a model's name may have
 
 
 def opened(
-    engine: Engine,
+    engine: Engine | Reader,
     name: str,
     *,
     queue: int = 256,
@@ -43,14 +44,17 @@ def opened(
     metrics = Metrics()
     service = Service(engine, metrics, most=queue)
     context = engine.settings.longest(engine.model)
+    switch = engine.model.switch
+    default = switch.active if switch else ()
     return House(
         engine=engine,
+        default=default,
         tokenizer=engine.tokenizer,
         service=service,
         models=Models(name, lambda: engine.adapters, context, int(time.time())),
-        prompts=Prompts(engine.tokenizer, engine.model.source.vocab, context),
+        prompts=Prompts(engine.tokenizer, engine.model, context),
         metrics=metrics,
         votes=None if votes is None else Votes(votes),
-        shelf=None if shelf is None else Shelf(engine, service, shelf, base=base),
+        shelf=None if shelf is None else Shelf(engine, service, shelf, default=default, base=base),
         pooling=pooling,
     )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ..core.errors import DanluError
 from ..infer.generation import encode_prompt
+from ..nn.model import Model
 from ..tokenize import Tokenizer
 from ..tokenize.template import Template
 from .errors import Refused, too_long
@@ -26,8 +27,11 @@ class Prompts:
     Raises: Refused that names the field at fault.
     """
 
-    def __init__(self, tokenizer: Tokenizer, vocab: int, context: int) -> None:
-        self.tokenizer, self.vocab, self.context = tokenizer, vocab, context
+    def __init__(self, tokenizer: Tokenizer, model: Model, context: int) -> None:
+        self.tokenizer, self.vocab, self.context = tokenizer, model.source.vocab, context
+        self.apart = model.dims.context if model.begin is not None else None  # an encoder reads; answers begin anew
+        self.longest = context - 1 if self.apart is None else model.reach(model.source.context)
+        self.foresees = model.foresees
         self._templates = lru_cache(16)(self._template)
 
     # ── texts and ids ────────────────────────────────────────────────────────────────────────────────────────────
@@ -35,8 +39,7 @@ class Prompts:
         """The ids of a text as a document begins, or ids as they are given."""
         if isinstance(prompt, str):
             self._expect_short(len(prompt), param)
-            encode = (lambda: encode_prompt(self.tokenizer, prompt)) if begins else self._plain(prompt)
-            return _named(param, encode)
+            return _named(param, lambda: self._ids(prompt, begins))
         self.expect_ids(prompt, param)
         return list(prompt)
 
@@ -55,34 +58,29 @@ class Prompts:
             del ids[:-cut]
         if not ids:
             raise Refused(f"{param} is empty; give it a character or a token to go on from", param=param)
-        room = self.context - len(ids)
-        if room < 1:
-            raise too_long(
-                f"{param} has {len(ids)} tokens, and the model's context of {self.context} must hold an answer too; "
-                "shorten it",
-                param,
-            )
+        if len(ids) > self.longest:
+            raise too_long(f"{param} has {len(ids)} tokens, and the model reads {self.longest}; shorten it", param)
+        room = self.context - len(ids) if self.apart is None else self.apart
         if answer is not None and answer > room:
             raise too_long(
-                f"{param} has {len(ids)} tokens and {answer} are asked for, together more than the model's context of "
-                f"{self.context}; ask for {room} at most, or shorten the prompt",
+                f"{param} has {len(ids)} tokens and {answer} are asked for; the model's context of {self.context} has "
+                f"room for {room}: ask for so many at most, or shorten the prompt",
                 "max_tokens",
             )
         return room if answer is None else answer
 
-    def _plain(self, text: str) -> Callable[[], list[int]]:
-        return lambda: self.tokenizer.encode(text)
+    def _ids(self, text: str, begins: bool) -> list[int]:
+        if self.foresees and begins:
+            return self.tokenizer.encode(text, special=True)  # [CLS] … [SEP], as it was trained
+        whole = self.apart is not None
+        return encode_prompt(self.tokenizer, text, whole=whole) if begins else self.tokenizer.encode(text)
 
     def _expect_short(self, characters: int, param: str) -> None:
         """A text that can never fit is not worth the time of encoding it."""
-        if characters > max(LONGEST * self.context, 10_000) and self.tokenizer.vocab_size > 1:
-            longest = self._longest_piece
-            if characters > longest * self.context:
-                raise too_long(
-                    f"{param} has {characters:,} characters, more than a context of {self.context} tokens can hold; "
-                    "shorten it",
-                    param,
-                )
+        most = max(self.longest, self.context)
+        if characters > max(LONGEST * most, 10_000) and characters > self._longest_piece * most:
+            said = f"{param} has {characters:,} characters, more than {most} tokens can hold; shorten it"
+            raise too_long(said, param)
 
     @property
     def _longest_piece(self) -> int:

@@ -18,6 +18,7 @@ from ..infer.engine import Engine
 from ..infer.request import Event, Request
 from .errors import Refused, failed
 from .metrics import Metrics
+from .reader import Reader
 
 T = TypeVar("T")
 log = logging.getLogger("danlu.serve")
@@ -58,7 +59,7 @@ class Service:
     A step of the engine that fails ends all requests that were in it with one sentence, and the next are served.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, *, most: int = 256) -> None:
+    def __init__(self, engine: Engine | Reader, metrics: Metrics, *, most: int = 256) -> None:
         self.engine, self.metrics, self.most = engine, metrics, most
         self.tickets: dict[int, Ticket] = {}
         self.open: set[int] = set()

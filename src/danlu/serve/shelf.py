@@ -12,18 +12,28 @@ from ..core.errors import ConfigError
 from ..infer.engine import Engine
 from ..peft.attached import Base, activate, detach
 from .errors import Refused
+from .reader import Reader
 from .service import Service
 
 
 class Shelf:
     """``folder`` holds one folder an adapter; ``base`` is the model directory they must have been trained
-    on (None: any).
+    on (None: any). ``default`` are the adapters that act where none is named.
 
     Raises: ConfigError if the folder is not there.
     """
 
-    def __init__(self, engine: Engine, service: Service, folder: str | Path, *, base: str | None = None) -> None:
-        self.engine, self.service, self.folder, self.base = engine, service, Path(folder), base
+    def __init__(
+        self,
+        engine: Engine | Reader,
+        service: Service,
+        folder: str | Path,
+        *,
+        default: tuple[str, ...] = (),
+        base: str | None = None,
+    ) -> None:
+        self.engine, self.service, self.folder = engine, service, Path(folder)
+        self.default, self.base = default, base
         self._one = asyncio.Lock()
         if not self.folder.is_dir():
             raise ConfigError(f"{folder}: no folder to take adapters from; give one with --shelf FOLDER")
@@ -70,12 +80,12 @@ class Shelf:
             self.service.leaving.discard(name)
 
     def _attach(self, name: str, place: Path) -> None:
-        model, default = self.engine.model, self.engine.admission.default
+        model = self.engine.model
         try:
             attach_folder(model, place, name)
         finally:
             if model.switch is not None:
-                activate(model, *default)
+                activate(model, *self.default)
         self.engine.renewed(name)
 
     def _detach(self, name: str) -> None:

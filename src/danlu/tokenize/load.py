@@ -30,15 +30,19 @@ WANTED = (
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """From ``tokenizer.json``, ``vocab.json`` + ``merges.txt``, ``vocab.txt``, a SentencePiece ``.model``, a directory
-    that holds one of them, or a hub id; ``tokenizer_config.json`` and ``chat_template.jinja`` beside it are read too.
+    """From ``tokenizer.json``, ``vocab.json`` + ``merges.txt``, ``vocab.txt``, a SentencePiece ``.model``, a GGUF
+    file, a directory that holds one of them, or a hub id; ``tokenizer_config.json`` and ``chat_template.jinja`` beside
+    it are read too, but for a GGUF file, which says all itself.
 
     Raises: DataError if there is nothing to read, or what is there is damaged.
     """
     place = _place(path)
     folder = place if place.is_dir() else place.parent
-    config = _config(folder)
     reader, file = _reader(place)
+    if reader.whole:
+        backend, profile = reader.read(file, {})
+        return Tokenizer(backend, profile or Profile(), source=str(path))
+    config = _config(folder)
     backend, profile = reader.read(file, config)
     _add_tokens(backend, config, file)
     return Tokenizer(backend, _profile(backend, config, profile, _templates(folder)), source=str(path))
@@ -66,7 +70,7 @@ def _reader(place: Path) -> tuple[Reader, Path]:
     for reader in readers:
         if (file := reader.finds(place)) is not None:
             return reader, file
-    known = "tokenizer.json, vocab.json with merges.txt, vocab.txt or a SentencePiece .model"
+    known = "tokenizer.json, vocab.json with merges.txt, vocab.txt, a SentencePiece .model or a .gguf"
     raise DataError(f"holds no vocabulary; what is read: {known}", file=place)
 
 

@@ -17,9 +17,9 @@ class Filter(ABC):
     """Changes logits (B, V), each row by itself and by its history; -inf drops a token.
 
     ``neutral`` is the value that changes nothing, ``strong`` one that shows and ``wrong`` some that are refused (for
-    tests and tables). Filters of lower ``order`` act first, in transformers' order: docs/decoding.md has the table. Those
-    that only ``shape`` the law a token is drawn from (temperature, top-k, …) always leave a token and are left out of
-    greedy decoding; the others act always.
+    tests and tables). Filters of lower ``order`` act first, in transformers' order: docs/decoding.md has the table.
+    Those that only ``shape`` the law a token is drawn from (temperature, top-k, …) always leave a token and are left
+    out of greedy decoding; the others act always.
     """
 
     order: ClassVar[int]

@@ -18,7 +18,7 @@ from ...nn.cells import CELLS
 from ...nn.heads import HEADS
 from ...nn.layout import Layout
 from ...nn.linear import Embedding
-from ...nn.model import Model
+from ...nn.model import Model, Part
 from ...nn.states import States, through
 from ..notes import Notes
 from ..recipe import LINEAR, Architecture
@@ -97,8 +97,8 @@ class Recurrent(Model):
     def remembers_keys(self) -> bool:
         return False
 
-    def cache(self, name: str, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> Kept:
-        """States, whatever the name: there are no keys to store."""
+    def cache(self, kind: Part, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> Kept:
+        """States, whatever the kind: there are no keys to store."""
         return States(self.dims.layers, rows)
 
     def _dropped(self, x: Tensor) -> Tensor:

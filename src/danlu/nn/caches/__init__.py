@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 
@@ -35,21 +36,19 @@ class KvCache(Kept, ABC):
     Rows of different lengths are aligned at their ends: what stands before a shorter one has segment 0.
     """
 
+    exact: ClassVar[bool] = True
+    """Whether keys come back as they came."""
+
     def __init__(
-        self,
-        dims: Dims,
-        rows: int,
-        capacity: int,
-        *,
-        dtype: torch.dtype = torch.float32,
+        self, dims: Dims, rows: int, capacity: int, dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.dims, self.rows, self.capacity = dims, rows, capacity
         self.dtype, self.device = dtype, torch.device(device)
 
     @abstractmethod
     def append(self, layer: int, new: Keys) -> Keys:
-        """Stores this call's keys of one layer and answers all keys of that layer, oldest first."""
+        """Stores this call's keys of one layer and answers all keys of that layer that are kept, oldest first."""
 
 
 CACHES: Registry[type[KvCache]] = Registry("cache", KvCache, __name__)

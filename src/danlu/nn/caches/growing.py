@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..dims import Dims
 from ..layout import Keys
 from . import CACHES, KvCache
 
@@ -21,8 +21,11 @@ class Growing(KvCache):
     Truth:  tests/truth/test_kv_caches.py (a list of rows in plain Python).
     """
 
-    def __init__(self, *shapes: Any, **settings: Any) -> None:
-        super().__init__(*shapes, **settings)
+    def __init__(
+        self, dims: Dims, rows: int, capacity: int, dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:  # fmt: skip
+        super().__init__(dims, rows, capacity, dtype, device)
         self.layers: dict[int, Keys] = {}
 
     @property

@@ -24,15 +24,10 @@ class Slab(KvCache):
     """
 
     def __init__(
-        self,
-        dims: Dims,
-        rows: int,
-        capacity: int,
-        *,
-        dtype: torch.dtype = torch.float32,
+        self, dims: Dims, rows: int, capacity: int, dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
-    ) -> None:
-        super().__init__(dims, rows, capacity, dtype=dtype, device=device)
+    ) -> None:  # fmt: skip
+        super().__init__(dims, rows, capacity, dtype, device)
         shape = (dims.layers, rows, dims.kv_heads, capacity, dims.head)
         self.k, self.v = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
         self.position = torch.zeros(rows, capacity, dtype=torch.long, device=device)

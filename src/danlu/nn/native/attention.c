@@ -6,10 +6,12 @@
 
 #define TILE 4 /* keys, or heads, at once */
 
-int64_t attend_floats(const Paged *paged) {
-    int64_t keys = ((int64_t)paged->blocks * paged->size + LANES - 1) / LANES * LANES;
-    return paged->heads / paged->kv_heads * keys + TILE * paged->head;
+/* Keys of a row at most, up to whole vectors. */
+static int64_t room_of(const Paged *paged) {
+    return ((int64_t)paged->blocks * paged->size + LANES - 1) / LANES * LANES;
 }
+
+int64_t attend_floats(const Paged *paged) { return paged->heads / paged->kv_heads * room_of(paged); }
 
 static int64_t place(const Paged *paged, int row, int key, int kv_head) {
     int64_t block = paged->tables[(int64_t)row * paged->blocks + key / paged->size];
@@ -28,26 +30,26 @@ void keep(const Paged *paged, int row, int kv_head, const float *k, const float 
         }
 }
 
-/* A vector of D floats of the pool: itself, or widened into ``room``. */
-INLINE const float *floats_of(const Paged *paged, const char *pool, int64_t at, float *room) {
-    if (!paged->bf16) return (const float *)pool + at;
-    const uint16_t *from = (const uint16_t *)pool + at;
-    for (int i = 0; i < paged->head; i++) room[i] = wide(from[i]);
-    return room;
+INLINE F channels(const char *pool, int64_t at, int bf16) {
+    return bf16 ? load_bf16((const uint16_t *)pool + at) : load((const float *)pool + at);
 }
 
-/* Products of one query with four keys. */
-INLINE void dots(const float *q, const float *const *k, int size, float scale, float *to) {
-    F a = {0}, b = {0}, c = {0}, d = {0};
+INLINE float channel(const char *pool, int64_t at, int bf16) {
+    return bf16 ? wide(((const uint16_t *)pool)[at]) : ((const float *)pool)[at];
+}
+
+/* Products of one query with four keys, which lie at these places. */
+INLINE void dots(const float *q, const char *pool, const int64_t *at, int size, float scale, float *to, int bf16) {
+    F sums[TILE];
     int i = 0;
+    EACH(j, TILE) sums[j] = (F){0};
     for (; i + LANES <= size; i += LANES) {
         F x = load(q + i);
-        a = madd(x, load(k[0] + i), a), b = madd(x, load(k[1] + i), b);
-        c = madd(x, load(k[2] + i), c), d = madd(x, load(k[3] + i), d);
+        EACH(j, TILE) sums[j] = madd(x, channels(pool, at[j] + i, bf16), sums[j]);
     }
-    totals(a, b, c, d, to);
-    for (int j = 0; j < TILE; j++) {
-        for (int n = i; n < size; n++) to[j] = fmaf(q[n], k[j][n], to[j]);
+    totals(sums[0], sums[1], sums[2], sums[3], to);
+    EACH(j, TILE) {
+        for (int n = i; n < size; n++) to[j] = fmaf(q[n], channel(pool, at[j] + n, bf16), to[j]);
         to[j] *= scale;
     }
 }
@@ -65,75 +67,86 @@ INLINE float softmax(float *scores, int count) {
     return total(sum);
 }
 
-/* What keys add to two vectors of channels of some heads. */
-INLINE void stretch(const Paged *paged, int row, int kv_head, int first, int end, const float *p, int64_t keys, int at,
-                    int heads, float *out) {
-    F sums[TILE][2];
+/* Which keys one row and kv head looks at, and the weights of some heads: p + head · keys. */
+typedef struct {
+    const Paged *paged;
+    int row, kv_head, first, end;
+    int64_t keys;
+} Look;
+
+/* What values add to ``vectors`` vectors of channels of ``heads`` heads. */
+INLINE void stretch(const Look *look, const float *p, int at, int heads, int vectors, float *out, int bf16) {
+    const Paged *paged = look->paged;
     const int size = paged->size, D = paged->head;
     const int64_t step = (int64_t)paged->kv_heads * D;
-    for (int h = 0; h < heads; h++) sums[h][0] = sums[h][1] = (F){0};
-    for (int key = first; key < end;) {
-        int stop = key - key % size + size < end ? key - key % size + size : end;
-        const float *v = (const float *)paged->v + place(paged, row, key, kv_head) + at;
-        for (; key < stop; key++, v += step)
-            for (int h = 0; h < heads; h++) {
-                F weight = all(p[h * keys + key - first]);
-                sums[h][0] = madd(weight, load(v), sums[h][0]);
-                sums[h][1] = madd(weight, load(v + LANES), sums[h][1]);
+    F sums[TILE][2];
+    EACH(h, heads)
+        EACH(i, vectors) sums[h][i] = (F){0};
+    for (int key = look->first; key < look->end;) {
+        int next = key - key % size + size, stop = next < look->end ? next : look->end;
+        int64_t v = place(paged, look->row, key, look->kv_head) + at;
+        for (; key < stop; key++, v += step) {
+            F some[2];
+            EACH(i, vectors) some[i] = channels(paged->v, v + i * LANES, bf16);
+            EACH(h, heads) {
+                F weight = all(p[h * look->keys + key - look->first]);
+                EACH(i, vectors) sums[h][i] = madd(weight, some[i], sums[h][i]);
             }
-    }
-    for (int h = 0; h < heads; h++) store(out + h * D + at, sums[h][0]), store(out + h * D + at + LANES, sums[h][1]);
-}
-
-/* Any channels of any pool, key by key. */
-static void plainly(const Paged *paged, int row, int kv_head, int first, int end, const float *p, int64_t keys, int from,
-                    int heads, float *out, float *room) {
-    int D = paged->head;
-    for (int h = 0; h < heads; h++) memset(out + h * D + from, 0, 4 * (size_t)(D - from));
-    for (int key = first; key < end; key++) {
-        const float *v = floats_of(paged, paged->v, place(paged, row, key, kv_head), room);
-        for (int h = 0; h < heads; h++) {
-            float weight = p[h * keys + key - first], *to = out + h * D;
-            int i = from;
-            for (; i + LANES <= D; i += LANES) store(to + i, madd(all(weight), load(v + i), load(to + i)));
-            for (; i < D; i++) to[i] = fmaf(weight, v[i], to[i]);
         }
     }
+    EACH(h, heads)
+        EACH(i, vectors) store(out + h * D + at + i * LANES, sums[h][i]);
 }
 
-static void values(const Paged *paged, int row, int kv_head, int first, int end, const float *p, int64_t keys, int heads,
-                   float *out, float *room) {
-    int D = paged->head, at = 0;
-    if (!paged->bf16)
-        for (; at + 2 * LANES <= D; at += 2 * LANES) {
-            int h = 0;
-            for (; h + 4 <= heads; h += 4)
-                stretch(paged, row, kv_head, first, end, p + h * keys, keys, at, 4, out + h * D);
-            for (; h < heads; h++) stretch(paged, row, kv_head, first, end, p + h * keys, keys, at, 1, out + h * D);
+INLINE void stretches(const Look *look, const float *p, int at, int heads, int vectors, float *out, int bf16) {
+    int h = 0, D = look->paged->head;
+    for (; h + TILE <= heads; h += TILE) stretch(look, p + h * look->keys, at, TILE, vectors, out + h * D, bf16);
+    for (; h < heads; h++) stretch(look, p + h * look->keys, at, 1, vectors, out + h * D, bf16);
+}
+
+/* The channels that fill no vector. */
+INLINE void rest(const Look *look, const float *p, int at, int heads, float *out, int bf16) {
+    const Paged *paged = look->paged;
+    for (int h = 0; h < heads; h++)
+        for (int i = at; i < paged->head; i++) {
+            float sum = 0;
+            for (int key = look->first; key < look->end; key++) {
+                int64_t v = place(paged, look->row, key, look->kv_head) + i;
+                sum = fmaf(p[h * look->keys + key - look->first], channel(paged->v, v, bf16), sum);
+            }
+            out[h * paged->head + i] = sum;
         }
-    if (at < D) plainly(paged, row, kv_head, first, end, p, keys, at, heads, out, room);
 }
 
-void attend(const Paged *paged, int row, int kv_head, const float *q, float *out, float *room) {
-    const int D = paged->head, heads = paged->heads / paged->kv_heads, end = paged->lengths[row];
-    const int first = paged->window && end > paged->window ? end - paged->window : 0, count = end - first;
-    const int64_t keys = ((int64_t)paged->blocks * paged->size + LANES - 1) / LANES * LANES;
-    float *scores = room + TILE * D;
-    for (int key = first; key < end; key += TILE) {
-        const float *k[TILE];
+INLINE void attend_kind(const Look *look, const float *q, float *out, float *scores, int bf16) {
+    const Paged *paged = look->paged;
+    const int D = paged->head, heads = paged->heads / paged->kv_heads;
+    for (int key = look->first; key < look->end; key += TILE) {
+        int64_t at[TILE];
         float four[TILE];
-        for (int j = 0; j < TILE; j++) {
-            int one = key + j < end ? key + j : end - 1;
-            k[j] = floats_of(paged, paged->k, place(paged, row, one, kv_head), room + j * D);
-        }
+        for (int j = 0; j < TILE; j++)
+            at[j] = place(paged, look->row, key + j < look->end ? key + j : look->end - 1, look->kv_head);
         for (int h = 0; h < heads; h++) {
-            dots(q + h * D, k, D, paged->scale, four);
-            for (int j = 0; j < TILE && key + j < end; j++) scores[h * keys + key + j - first] = four[j];
+            dots(q + h * D, paged->k, at, D, paged->scale, four, bf16);
+            for (int j = 0; j < TILE && key + j < look->end; j++)
+                scores[h * look->keys + key + j - look->first] = four[j];
         }
     }
     float sums[heads];
-    for (int h = 0; h < heads; h++) sums[h] = softmax(scores + h * keys, count);
-    values(paged, row, kv_head, first, end, scores, keys, heads, out, room);
+    int at = 0;
+    for (int h = 0; h < heads; h++) sums[h] = softmax(scores + h * look->keys, look->end - look->first);
+    for (; at + 2 * LANES <= D; at += 2 * LANES) stretches(look, scores, at, heads, 2, out, bf16);
+    for (; at + LANES <= D; at += LANES) stretches(look, scores, at, heads, 1, out, bf16);
+    if (at < D) rest(look, scores, at, heads, out, bf16);
     for (int h = 0; h < heads; h++)
         for (int i = 0; i < D; i++) out[h * D + i] /= sums[h];
+}
+
+void attend(const Paged *paged, int row, int kv_head, const float *q, float *out, float *room) {
+    int end = paged->lengths[row], first = paged->window && end > paged->window ? end - paged->window : 0;
+    Look look = {paged, row, kv_head, first, end, room_of(paged)};
+    if (paged->bf16)
+        attend_kind(&look, q, out, room, 1);
+    else
+        attend_kind(&look, q, out, room, 0);
 }

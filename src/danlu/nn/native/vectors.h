@@ -13,12 +13,17 @@
 #else
 #define LANES 4
 #endif
+#if defined(__AVX2__)
 #define EACH(i, count) _Pragma("GCC unroll 16") for (int i = 0; i < (count); i++)
+#else
+#define EACH(i, count) for (int i = 0; i < (count); i++)
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float F __attribute__((vector_size(4 * LANES)));
 typedef int32_t I __attribute__((vector_size(4 * LANES)));
 typedef uint32_t U __attribute__((vector_size(4 * LANES)));
+typedef uint16_t H __attribute__((vector_size(2 * LANES)));
 
 INLINE F load(const float *p) {
     F v;
@@ -110,6 +115,13 @@ INLINE F exponential(F x) {
     p = madd(p, r * r, r) + 1.0f;
     I power = (__builtin_convertvector(n, I) + 127) << 23;
     return (F)((I)(p * (F)power) & (x > -87.0f));
+}
+
+/* LANES numbers of bf16 */
+INLINE F load_bf16(const uint16_t *p) {
+    H halves;
+    memcpy(&halves, p, sizeof halves);
+    return bits(__builtin_convertvector(halves, U) << 16);
 }
 
 INLINE float wide(uint16_t half) {

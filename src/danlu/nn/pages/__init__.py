@@ -46,12 +46,19 @@ class Pages(ABC):
         """Keys and values there, (S, K, D): views where they can be."""
 
     @abstractmethod
-    def bring(self, other: Self, pairs: Sequence[tuple[int, int]]) -> None:
+    def bring(self, other: Any, pairs: Sequence[tuple[int, int]]) -> None:
         """Blocks of another of its kind, or its own: from → to, one after the other."""
 
     @abstractmethod
     def held(self) -> Mapping[str, Tensor]:
         """What blocks that are settled hold, all layers of them: the tensors themselves."""
+
+    def fill(self, tensors: Mapping[str, Tensor]) -> None:
+        """Every block holds what these say, which are as another's ``held``; raises ValueError if they do not fit."""
+        for name, mine in self.held().items():
+            if tensors[name].shape != mine.shape or tensors[name].dtype != mine.dtype:
+                raise ValueError(f"{name}: {tensors[name].dtype} {tuple(tensors[name].shape)} does not fit")
+            mine.copy_(tensors[name])
 
     @abstractmethod
     def twin(self, blocks: int, device: torch.device | str | None = None) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class Flat(Pages, ABC):
         places = stretch(table, self.size, start, stop)
         return places if isinstance(places, slice) else torch.tensor(places, device=self.device)
 
-    def bring(self, other: Self, pairs: Sequence[tuple[int, int]]) -> None:
+    def bring(self, other: Any, pairs: Sequence[tuple[int, int]]) -> None:
         size = self.size
         for name, target in self.tensors.items():
             source = other.tensors[name]

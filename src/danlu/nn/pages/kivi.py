@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import gcd
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class Where(NamedTuple):
 
 @PAGES.add("kivi")
 class Kivi(Pages):
-    """Full blocks are rounded to ``bits``: keys channel by channel, values token by token; ``whole`` newest as they came.
+    """Full blocks are rounded to ``bits``, keys by channel, values by token; the ``whole`` newest stay as they came.
 
     x̂ = least + q · step,  step = (most - least) / (2^bits - 1): keys (K, D) have a grid a block, values (size, K)
     one each 32 channels (what divides D and 32); least and step are float16.
@@ -64,7 +64,11 @@ class Kivi(Pages):
 
     def twin(self, blocks: int, device: torch.device | str | None = None) -> Self:
         device = self.device if device is None else device
-        return type(self)(self.dims, blocks, self.size, self.dtype, device, bits=self.bits, whole=self.whole)
+        return type(self)(self.dims, blocks, self.size, self.dtype, device, bits=self.bits, whole=self.whole or 0)
+
+    def fill(self, tensors: Mapping[str, Tensor]) -> None:
+        super().fill(tensors)
+        self.rounded = set(range(self.blocks))
 
     @property
     def bytes_(self) -> int:
@@ -86,8 +90,8 @@ class Kivi(Pages):
         blocks = table[first:last]
         self._open([block for block in blocks if block not in self.rounded])
         runs = []
-        for old, run in groupby(blocks, lambda block: block in self.rounded):
-            at = list(run) if old else [self.fresh.place[block] for block in run]
+        for old, run in groupby(blocks, self.rounded.__contains__):
+            at = [block if old else self.fresh.place[block] for block in run]
             runs.append((old, torch.tensor(at, device=self.device)))
         return Where(runs, slice(start - first * self.size, stop - first * self.size))
 
@@ -118,12 +122,13 @@ class Kivi(Pages):
         self.tensors["v_grid"][:, at] = torch.stack(grid, 2)
         self.rounded.update(chosen)
         self.fresh.close(chosen)
+        self.fresh.trim()
 
     def dropped(self, blocks: Sequence[int]) -> None:
         self.rounded.difference_update(blocks)
         self.fresh.close(blocks)
 
-    def bring(self, other: Self, pairs: Sequence[tuple[int, int]]) -> None:
+    def bring(self, other: Any, pairs: Sequence[tuple[int, int]]) -> None:
         for a, b in pairs:
             self.dropped([b])
             if a in other.rounded:

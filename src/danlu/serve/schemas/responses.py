@@ -92,7 +92,7 @@ class Responses(Body):
     prompt_cache_key: Ignored = None
     prompt_cache_retention: Ignored = None
     max_tool_calls: Ignored = None
-    top_logprobs: Ignored = None
+    top_logprobs: Literal[0] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Responses:

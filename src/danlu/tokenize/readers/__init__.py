@@ -12,9 +12,13 @@ from ..profile import Profile
 
 
 class Reader(ABC):
-    """Reads one format. ``order`` says which wins in a folder that holds several: the lowest."""
+    """Reads one format. ``order`` says which wins in a folder that holds several: the lowest.
+
+    ``whole``: the file says all, so that configurations that lie beside it are another's.
+    """
 
     order: int = 50
+    whole: bool = False
 
     @abstractmethod
     def finds(self, path: Path) -> Path | None:
