@@ -31,7 +31,10 @@ SHAPES = {
 KINDS, BATCHES = ("fp32", "bf16", "int8", "int4"), (1, 8)
 STEPS, ROUNDS, BLOCK = 32, 3, 32
 ROOM = PROMPT + 2 * BLOCK
-BEST = {("fp32", 1): 2.5, ("int8", 1): 5.0, ("int4", 1): 6.0, ("fp32", 8): 3.0}
+BEST = {
+    ("fp32", 1): 2.5, ("bf16", 1): 2.5, ("int8", 1): 5.0, ("int4", 1): 6.0,
+    ("fp32", 8): 3.0, ("bf16", 8): 3.0, ("int8", 8): 3.0,
+}  # fmt: skip
 """Aims against transformers.generate in its best dtype, by our weights and the batch."""
 
 LLAMA_CPP = {1: 0.6, 8: 1.0}

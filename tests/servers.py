@@ -20,6 +20,7 @@ from danlu.serve.house import House
 from danlu.serve.limits import Limits
 from danlu.serve.listening import Listener
 from danlu.serve.opening import opened
+from danlu.serve.reader import Reader
 
 
 class Served:
@@ -30,7 +31,7 @@ class Served:
         self.url = f"http://127.0.0.1:{port}"
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Any:
         return self.house.engine
 
     def idle(self, seconds: float = 10.0) -> bool:
@@ -51,7 +52,7 @@ def engine_of(folder: Path, *, context: int = 512, model: Any = None, tokenizer:
 
 @contextmanager
 def serving(
-    engine: Engine, *, limits: Limits | None = None, origins: tuple[str, ...] = (), **house: Any
+    engine: Engine | Reader, *, limits: Limits | None = None, origins: tuple[str, ...] = (), **house: Any
 ) -> Iterator[Served]:
     made = opened(engine, "tiny", **house)
     app = create(made, limits or Limits(), origins=origins)

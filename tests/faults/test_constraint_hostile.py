@@ -213,6 +213,27 @@ def test_many_threads_may_ask_at_once(tokenizer: Tokenizer, vocabulary: Vocabula
     assert sorted(said) == sorted(f"{number} {turn}" for number in range(4) for turn in range(5))
 
 
+def test_many_threads_may_follow_the_same_grammar(tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
+    """Masks are made without the interpreter's lock and ask the tokenizer with it: nobody may wait for both."""
+    choices = ["alpha beta gamma", "alpha beta delta"]
+    grammar, said = vocabulary.grammar({"choice": choices}), list[str]()
+
+    def follow(number: int) -> None:
+        for seed in range(100):
+            tokens = walk(grammar.matcher(tokenizer.stops), tokenizer.stops, 100 * number + seed)
+            said.append(tokenizer.decode(tokens))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=follow, args=(number,), daemon=True) for number in range(4)]
+    _all(threads, threading.Thread.start)
+    for thread in threads:
+        thread.join(timeout=60)
+    sys.setswitchinterval(interval)
+    assert len(said) == 400
+    assert set(said) == set(choices)
+
+
 def _all(threads: list[threading.Thread], do: Callable[[threading.Thread], None]) -> None:
     for thread in threads:
         do(thread)

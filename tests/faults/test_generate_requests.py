@@ -43,7 +43,7 @@ def model() -> Stack:
         ("a", {"stop_ids": [267]}, "stop id 267 is no token of the model"),
         ("a", {"stop_ids": [-1]}, "stop id -1 is no token"),
         ("a", {"seed": [1, 2, 3]}, "3 seeds for 2 prompts"),
-        ("a", {"cache": "slap"}, r"no cache named 'slap' .did you mean 'slab'\?.; there are: growing, none, slab"),
+        ("a", {"cache": "slap"}, r"no cache named 'slap' .did you mean 'slab'\?.; there are: growing, int8"),
     ],
 )
 def test_a_request_that_cannot_be_served(model, tokenizer, prompt, settings, sentence) -> None:

@@ -112,7 +112,8 @@ def lying(folder: Path, **lies: object) -> Iterator[tuple[Liar, danlu.models.Sta
     consumer = Liar(folder)
     vars(consumer).update(lies)
     model, tokenizer = danlu.load(folder)
-    assert isinstance(model, danlu.models.Stack) and tokenizer is not None
+    assert isinstance(model, danlu.models.Stack)
+    assert tokenizer is not None
     yield consumer, model, tokenizer
     consumer.close()
 
@@ -154,7 +155,7 @@ def test_the_verb(
     assert "saved to model-gguf.gguf" in said
     assert "verified with llama.cpp: 8 texts have the same ids, 3 conversations the same text" in said
     for words, wrong in (
-        (["--to", "gguf"], "holds something"),
+        (["--to", "gguf"], "exists already"),
         (["--to", "pickle"], "no export named 'pickle'"),
         (["--to", "hf", "--type", "q8_0"], "--type: is no setting of --to hf"),
         (["new.gguf", "--to", "gguf", "--type", "q9_9"], "no GGUF type named 'q9_9'"),

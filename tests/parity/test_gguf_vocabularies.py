@@ -79,6 +79,6 @@ def test_names_that_mean_the_same_rule_are_read() -> None:
 
 @pytest.mark.parametrize("kind", ["wordpiece", "char", "bpe_fallback", "unigram"])
 def test_vocabularies_that_llama_cpp_lacks_are_refused(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="llama.cpp has no vocabulary like this"):
+    with pytest.raises(ConfigError, match=r"llama.cpp has no vocabulary like this"):
         same_ids(trained(kind), tmp_path)
     assert not (tmp_path / "model.gguf").exists()

@@ -118,9 +118,10 @@ def test_an_answer_that_may_not_go_on_ends_and_the_others_go_on(
     free = {"max_tokens": 20}
     wanted = _answers(engine, [endless, free])
     assert len(wanted[0][0][0]) == 150
-    monkeypatch.setattr("danlu.infer.constraint.SECONDS", -0.5)  # with five thousandths a token: the first are refused
+    monkeypatch.setattr("danlu.infer.constraint.SECONDS_A_TOKEN", -0.02)  # so that a second is over after 50 tokens
     told = _answers(engine, [endless, free])
-    assert len(told[0][0][0]) < 150
+    assert 20 < len(told[0][0][0]) < 60
+    assert told[0][0][1] == "error"
     assert told[1] == wanted[1]
     assert engine.stats.blocks_used == 0
 

@@ -11,7 +11,6 @@ from functools import cache
 from itertools import product
 
 import pytest
-import torch
 from talkers import small_model, small_tokenizer
 
 import danlu
@@ -134,12 +133,6 @@ def test_the_whole_matrix(family, tokenizer) -> None:
     assert preempted
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral"])
-def test_pages_that_round_nothing_yet_change_nothing(family, tokenizer) -> None:
-    found, _ = served(family, tokenizer, budget=9, block=4, reuse=False, cache={"use": "kivi", "bits": 2, "whole": 64})
-    agree(found, family)
-
-
 def test_a_window_forgets_blocks_and_says_the_same(tokenizer) -> None:
     settings = {"rows": 1, "budget": 8, "block": 4, "context": 64}
     with pytest.warns(UserWarning, match="refused"):
@@ -155,30 +148,3 @@ def test_a_window_forgets_blocks_and_says_the_same(tokenizer) -> None:
         most = max(most, engine.stats.blocks_used)
     assert tuple(said) == expected("mistral")[1]
     assert most <= -(-(9 + 8) // 4) + 1 < -(-(31 + NEW) // 4)
-
-
-@torch.inference_mode()
-def test_rounded_keys_say_nearly_the_same(tokenizer) -> None:
-    """Log-probabilities of a text that is given: the fewer bits, the further off; none of them far."""
-    text = tuple((7 * i * i + 3 * i) % 250 for i in range(60))
-    softer = small_model("llama", kv_heads=2, model=64, context=64, seed=5)
-    for name, weight in softer.named_parameters():
-        if weight.dim() > 1 and ("embed" in name or "head" in name):
-            weight.div_(10)
-
-    def told(kept) -> torch.Tensor:
-        engine = Engine(softer, tokenizer, settings=EngineSettings(budget=4, block=4, cache=kept))
-        engine.submit(Request(prompt=text, sampling=Sampling(max_tokens=0, prompt_logprobs=0)))
-        (event,) = [event for _ in range(100) if engine.busy for event in engine.step()]
-        return torch.tensor([one.logprob for one in event.prompt if one is not None])
-
-    plain = told("plain")
-    off = {
-        name: float((told(kept) - plain).abs().mean())
-        for name, kept in {
-            "int8": "int8", "four": {"use": "kivi", "bits": 4, "whole": 8}, "two": {"use": "kivi", "bits": 2, "whole": 8},
-            "none whole": {"use": "kivi", "bits": 2, "whole": 0},
-        }.items()
-    }  # fmt: skip
-    assert 0 < off["int8"] < off["four"] < off["two"] < off["none whole"], off
-    assert off["int8"] < 0.02, off

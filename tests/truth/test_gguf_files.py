@@ -63,7 +63,8 @@ def test_models_come_back_to_the_bit(use: str, tokenizer: Tokenizer, tmp_path: P
     model = small(use)
     again, spoken = danlu.load(str(written(model, tokenizer, tmp_path)))
     assert again.recipe == model.recipe
-    assert spoken is not None and spoken.stops == tokenizer.stops
+    assert spoken is not None
+    assert spoken.stops == tokenizer.stops
     theirs = dict(again.named_parameters())
     assert all(torch.equal(weight, theirs[name]) for name, weight in model.named_parameters())
 

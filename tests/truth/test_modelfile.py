@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 import pytest
 from talkers import small_tokenizer
 
@@ -33,7 +34,7 @@ TALKS = (
 )
 
 
-def go(template: str, messages: list[dict[str, str]]) -> str:
+def go(template: str, messages: list[dict[str, str]]) -> str:  # noqa: C901
     """Go's text/template, as far as a Modelfile here uses it: if ne/eq, else if, range, end, a literal."""
     tokens = [t for t in re.split(r"(\{\{.*?\}\})", template) if t]
 
@@ -68,7 +69,8 @@ def go(template: str, messages: list[dict[str, str]]) -> str:
         if match := re.fullmatch(r'ne \(index \.Messages 0\)\.Role "(\w+)"', condition):
             return messages[0]["role"] != match[1]
         match = re.fullmatch(r'eq \.Role "(\w+)"', condition)
-        assert match and dot
+        assert match
+        assert dot
         return dot["role"] == match[1]
 
     return run(0, None, True)[0]

@@ -65,7 +65,7 @@ class Vocabulary:
         grammar = Grammar(self.spelling, text)
         first = grammar.matcher(())
         first.allowed()
-        return short(first.failure) or grammar
+        return first.failure or grammar
 
 
 class Grammar:
@@ -155,7 +155,7 @@ class Matcher:
     def _reason(self, mask: Tensor) -> str:
         """Why it cannot go on, "" if it can."""
         if self._state.is_error():
-            return self._state.get_error()
+            return short(self._state.get_error())
         if self._spent > SECONDS + SECONDS_A_TOKEN * self._taken:
             return f"its masks took {self._spent:.1f} seconds"
         return "" if bool(mask.any()) or self._state.is_accepting() else "the vocabulary cannot spell what must follow"

@@ -236,6 +236,8 @@ class Engine:
             if row.matcher is not None and line.finish is None:
                 row.matcher.take(token.id)
                 text += line.end("stop") if row.matcher.over else ""
+                if row.matcher.failure:
+                    line.finish, line.stop = "error", f"the grammar cannot be followed: {row.matcher.failure}"
             if line.finish is not None:
                 break
         self._stats.new_tokens += len(taken)

@@ -28,7 +28,7 @@ class Transformers(Consumer):
         try:
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(folder))
             opened: Any = transformers.AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, AssertionError) as error:
             reason = str(error).strip().split("\n")[0][:300]
             raise CheckpointError(f"{folder}: transformers does not open it: {reason}") from None
         self._model = opened.eval()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ...core.errors import ConfigError
+from ...core.registry import Registry
+from ...core.spec import Spec, settings_of
 from ...models.families import FAMILIES
 from ...models.published import Settings
-from ...models.recipe import Architecture
+from ...models.recipe import SDPA, Architecture, Recipe
+from ...nn.ffns import FFNS
 from ...nn.model import Model
+from ...nn.norms import NORMS
+from ...nn.positions import POSITIONS
 from ..consumers import Consumer
 from ..consumers.transformers_library import Transformers
 from ..loading import load
@@ -22,8 +27,8 @@ from . import EXPORTS, Export
 if TYPE_CHECKING:
     from ...tokenize import Tokenizer
 
-UNSEEN = ("family", "std", "dropout", "kernels")
-"""What of a recipe does not change what a trained model answers."""
+PARTS = {"norm": NORMS, "head_norm": NORMS, "position": POSITIONS, "ffn": FFNS}
+"""Whose settings may be left out with the meaning of their defaults."""
 
 
 @EXPORTS.add("hf")
@@ -69,12 +74,21 @@ def spoken(recipe: Architecture) -> Architecture:
             read = published.read(Settings(published.write(candidate), name))
         except (ConfigError, AttributeError, TypeError):  # AttributeError: a recipe of another form
             continue
-        if (
-            type(read) is type(recipe)
-            and replace(read, **{key: getattr(candidate, key) for key in UNSEEN}) == candidate
-        ):
+        if isinstance(read, Recipe) and isinstance(candidate, Recipe) and _bare(read) == _bare(candidate):
             return candidate
     raise ConfigError(
         f"no published family computes what this model of family {recipe.family} does, so only danlu opens it; copy "
         "its directory, or train an architecture of a published family (danlu parts family)"
     )
+
+
+def _bare(recipe: Recipe) -> Recipe:
+    """Without what does not change a trained model's answers, and without settings that are as they are by default."""
+    plain = replace(recipe, family="", std=0.0, dropout=0.0, kernels=(SDPA,))
+    parts = {name: spec for name in PARTS if (spec := getattr(recipe, name)) is not None}
+    return replace(plain, **{name: _short(spec, PARTS[name]) for name, spec in parts.items()})
+
+
+def _short(spec: Spec, registry: Registry[Any]) -> Spec:
+    known = settings_of(registry[spec.use])
+    return Spec(spec.use, {key: value for key, value in spec.settings.items() if value != known[key].default})

@@ -37,7 +37,8 @@ def write_as(recipe: Recipe, wiring: Spec) -> dict[str, Any]:
             f"{recipe.family} is published with wiring {wiring.use!r}, full attention and no biases but "
             "those of q, k and v; save the model as family decoder"
         )
-    return {**settings_of(replace(recipe, wiring=PRE), HALF), "attention_bias": recipe.bias}
+    pad = {"pad_token_id": None}  # or transformers takes a token that only the published vocabulary has
+    return {**settings_of(replace(recipe, wiring=PRE), HALF), "attention_bias": recipe.bias, **pad}
 
 
 def read(settings: Settings) -> Recipe:
