@@ -74,14 +74,11 @@ def _theirs(peer: Any, prompts: torch.Tensor) -> Callable[[], list[list[int]]]:
 class _Plain:
     """Stands for a tokenizer where only ids are compared."""
 
-    def decoder(self) -> _Plain:
-        return self
+    stops: tuple[int, ...] = ()
+    special_ids: frozenset[int] = frozenset()
 
-    def push(self, token: int) -> str:
-        return ""
-
-    def flush(self) -> str:
-        return ""
+    def spoken(self, token: int, first: bool) -> bytes:
+        return b""
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from danlu.infer.settings import EngineSettings
 from danlu.serve.app import create
 from danlu.serve.house import House
 from danlu.serve.limits import Limits
-from danlu.serve.listening import Listener
+from danlu.serve.listening import Listener, bound
 from danlu.serve.opening import opened
 from danlu.serve.reader import Reader
 
@@ -56,8 +55,7 @@ def serving(
 ) -> Iterator[Served]:
     made = opened(engine, "tiny", **house)
     app = create(made, limits or Limits(), origins=origins)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+    with bound("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
         server = Listener(app, made.service, drain=1)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)

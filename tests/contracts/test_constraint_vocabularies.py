@@ -73,3 +73,23 @@ def test_half_characters_of_bytes_join(shared: Path) -> None:
     texts = ["饕餮", "龘靐", "😀🤖"]
     for seed in range(12):
         assert _said(vocabulary, tokenizer, texts, seed)[0] in texts
+
+
+@pytest.mark.parametrize("file", ["chinese_sp.model", "t5_spiece.model"])
+def test_sentencepiece_without_bytes_says_spaces(shared: Path, tmp_path: Path, file: str) -> None:
+    """Their decoders write the mark of a space as a space, and take the first away: in the stream, too."""
+    pytest.importorskip("sentencepiece")
+    (tmp_path / "spiece.model").write_bytes((shared / "tokenizers" / file).read_bytes())
+    tokenizer = load_tokenizer(tmp_path)
+    ids = tokenizer.encode("the cat sat")
+    assert _text(tokenizer, ids) == tokenizer.decode(ids) == "the cat sat"
+    vocabulary = Vocabulary(tokenizer, tokenizer.vocab_size)
+    spaced = tokenizer.id("▁the")
+    assert spaced is not None
+    assert vocabulary.grammar({"choice": ["the cat", "the dog"]}).matcher(tokenizer.stops).allowed()[spaced]
+    assert not vocabulary.grammar({"choice": [" the cat"]}).matcher(tokenizer.stops).allowed()[spaced]
+    assert _said(vocabulary, tokenizer, [" the cat"]) == [" the cat"]
+    assert {_said(vocabulary, tokenizer, ["the cat", "the dog"], seed)[0] for seed in range(8)} == {
+        "the cat",
+        "the dog",
+    }

@@ -150,3 +150,21 @@ def test_adapters_keys_names_and_curl(base: Path, tmp_path: Path) -> None:
             "/votes", {"conversation": [{"role": "user", "content": "x"}], "left": side, "right": side, "vote": "tie"}
         ) == {"kept": 1}
         assert json.loads((tmp_path / "v" / "votes.jsonl").read_text())["vote"] == "tie"
+
+
+def test_drafts_a_companion_and_a_small_cache_change_no_greedy_text(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = {"prompt": "the hat the hat the", "temperature": 0, "max_tokens": 24}
+    told = set()
+    for words in (
+        (),
+        ("--draft", "ngram"),
+        ("--draft", "{use: model, tokens: 3}", "--companion", base, "--context", 128, "--rows", 2),
+    ):
+        with started(base, "--quiet", *words) as (_, url):
+            told.add(httpx.post(f"{url}/v1/completions", json=body, timeout=60).json()["choices"][0]["text"])
+    assert len(told) == 1
+    assert "smaller one" in refused(capsys, base, "--draft", "model", "--port", 0)
+    assert "no drafter named" in refused(capsys, base, "--draft", "nothing", "--port", 0)
+    assert "nothing" in refused(capsys, base, "--cache", "nothing", "--port", 0)

@@ -238,4 +238,4 @@ def test_a_window_makes_room_for_endless_texts() -> None:
     scheduler = Scheduler(Blocks(6, 4), budget=8, window=8)
     assert scheduler.fits(Group(0, [Sequence([1])]), 100_000) is None
     undivided = Group(0, [Sequence([1])], whole=True)
-    assert scheduler.fits(undivided, 100) == "needs 26 blocks of 4 tokens, and the pool has 6"
+    assert scheduler.fits(undivided, 100) == "needs 25 blocks of 4 tokens, and the pool has 6"

@@ -105,8 +105,8 @@ def test_maps_are_quantized_while_they_are_read(tokenizer: Tokenizer, tmp_path: 
 
 
 @pytest.mark.parametrize(("type_", "bits"), [("q8_0", 8.5), ("q4_0", 4.5), ("q4_k", 4.5)])
-def test_a_matrix_takes_its_type_and_others_the_next_finer(
-    type_: str, bits: float, tokenizer: Tokenizer, tmp_path: Path
+def test_a_matrix_takes_its_type_or_one_that_its_rows_fit(
+    type_: str, bits: float, tokenizer: Tokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = small("llama", model=256, heads=8, ffn=96, layers=1)
     with opened(written(model, tokenizer, tmp_path, type_)) as file:
@@ -115,7 +115,8 @@ def test_a_matrix_takes_its_type_and_others_the_next_finer(
     assert 8 * up.size / (96 * 256) == bits
     assert kinds["blk.0.attn_norm.weight"] == "F32"
     assert kinds["output.weight"] == "Q8_0"
-    assert kinds["blk.0.ffn_down.weight"] == ("Q8_0" if type_ == "q4_k" else type_.upper())  # rows of 96
+    assert kinds["blk.0.ffn_down.weight"] == ("Q4_0" if type_ == "q4_k" else type_.upper())  # rows of 96
+    assert ("1 matrices are no whole blocks of 256" in caplog.text) == (type_ == "q4_k")
 
 
 def test_q4_k_by_hand() -> None:

@@ -83,7 +83,7 @@ class Grammar:
 
     def _may_begin(self, said: bytes) -> bool:
         ids = self.spelling.spelled(said)
-        return bool(said) and self._start.validate_tokens(ids) == len(ids)
+        return self._start.validate_tokens(ids) == len(ids)
 
 
 class Matcher:
@@ -117,7 +117,7 @@ class Matcher:
             return
         said = self._grammar.spelling.opening.get(token) if self._taken == 1 else None
         ids = [token] if said is None else self._grammar.spelling.spelled(said)
-        self._timed(lambda: self._state.consume_tokens(ids))
+        self._timed(lambda: self._state.consume_tokens(ids) if ids else True)
         self._mask = None
 
     def accepts(self, tokens: Sequence[int]) -> int:

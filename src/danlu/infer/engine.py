@@ -51,7 +51,9 @@ class Engine:
             )
         others = [] if companion is None else [companion]
         blocks = settings.blocks(self.model, *others)
-        self.forward = Forward(prepared, settings.pages(self.model, blocks), rows=settings.rows)
+        self.forward = Forward(
+            prepared, settings.pages(self.model, blocks), rows=settings.rows, rounded=settings.rounded
+        )
         self.weak = None
         if companion is not None:
             self.weak = Forward(Prepared(companion), settings.pages(companion, blocks), rows=settings.rows)

@@ -62,16 +62,18 @@ class Heard:
 class Forward:
     """Feeds a model whose keys lie in ``pages``; ``rows`` are decoded side by side in the main.
 
+    ``rounded`` as in EngineSettings.
+
     Texts go through the model in one row wherever each token is computed by itself and attention by text; adapters at
     linear maps and branches act on their own spans of it. Others go one by one: models that read a prompt in both
     directions or through an encoder, recurrent ones, adapters that bring keys or vectors of their own.
     """
 
-    def __init__(self, prepared: Prepared, pages: Pages, *, rows: int = 1) -> None:
+    def __init__(self, prepared: Prepared, pages: Pages, *, rows: int = 1, rounded: bool = False) -> None:
         self.prepared, self.model, self.pages, self.rows = prepared, prepared.model, pages, rows
         self.device = next(self.model.parameters()).device
         self.ways: dict[str, str] = {}  # of adapters, by name
-        self.native = _native(self.model, pages)
+        self.native = _native(self.model, pages, rounded)
         self.static = _static(self.model, pages)
         self.raggable = mixes_texts(self.model)
 
@@ -219,12 +221,12 @@ FEW = 8  # tokens of a text up to which the weights laid out for decoding serve
 ALONE, OWN, SPANS = "alone", "own", "spans"
 
 
-def _native(model: Model, pages: Pages) -> NativeStep | None:
+def _native(model: Model, pages: Pages, rounded: bool) -> NativeStep | None:
     """The whole step of the bare model in one call, where there is one."""
     if not isinstance(pages, Plain):
         return None
     with acting_as(model) if model.switch else nullcontext():
-        step = NativeStep.of(model)
+        step = NativeStep.of(model, rounded=rounded)
     return step if isinstance(step, NativeStep) else None
 
 

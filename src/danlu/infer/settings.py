@@ -25,7 +25,9 @@ class EngineSettings:
     ``cache`` names one of ``nn.pages``: "plain", "int8", {"use": "kivi", "bits": 2}.
     ``cache_bytes`` is the most that keys may take (None: what ``rows`` of ``context`` tokens need, or a share of the
     memory that is free if that is less). ``context`` is the longest text (None: the model's). Without ``reuse`` nothing
-    is kept of a prompt for the next request that begins alike.
+    is kept of a prompt for the next request that begins alike. ``rounded`` lets the native step multiply weights of 8
+    and 4 bits with numbers rounded to 8 bits in blocks of 32, as llama.cpp does: two to three times as fast, and about
+    0.3 % off a product; weights that are whole are never rounded.
     """
 
     rows: int = 64
@@ -35,6 +37,7 @@ class EngineSettings:
     cache_bytes: int | None = None
     context: int | None = None
     reuse: bool = True
+    rounded: bool = True
 
     def blocks(self, model: Model, *companions: Model) -> int:
         """How many blocks the pool has; warns if it holds less than one text of full length.

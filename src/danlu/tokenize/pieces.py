@@ -62,7 +62,7 @@ def spelling(description: dict[str, Any]) -> Callable[[str], bytes]:
     kinds = set(_decoder_types(description.get("decoder")))
     if "ByteLevel" in kinds:
         return read_byte_level
-    if kinds & {"Metaspace", "ByteFallback"}:
+    if kinds & {"Metaspace", "ByteFallback"} or SPACE in str(description.get("decoder")):
         return read_spaced
     if "WordPiece" in kinds:
         return read_continued

@@ -47,7 +47,7 @@ TYPES = {
     "bf16": Type("BF16", 1, lambda weight: weight.bfloat16().view(torch.int16).numpy(), file=32),
     "q8_0": Type("Q8_0", 32, _by_package("Q8_0"), file=7),
     "q4_0": Type("Q4_0", 32, _by_package("Q4_0"), head="q8_0", file=2),
-    "q4_k": Type("Q4_K", q4_k.BLOCK, lambda weight: q4_k.pack(weight).numpy(), else_="q8_0", head="q8_0", file=14),
+    "q4_k": Type("Q4_K", q4_k.BLOCK, lambda weight: q4_k.pack(weight).numpy(), else_="q4_0", head="q8_0", file=14),
 }
 """The names of ``--type``; ``file`` is general.file_type."""
 
@@ -62,7 +62,7 @@ def named(name: str) -> Type:
 
 
 def chosen(wanted: Type, shape: tuple[int, ...], *, head: bool) -> Type:
-    """The type of one tensor: vectors whole, what scores tokens in no fewer than 8 bits, others as long as rows fit."""
+    """The type of one tensor: vectors whole, what scores tokens in 8 bits at least, others as long as rows fit."""
     if len(shape) == 1:
         return TYPES["f32"]
     kind = TYPES[wanted.head] if head and wanted.head else wanted

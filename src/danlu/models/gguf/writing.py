@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ def save_gguf(
     """Writes a file that is whole or not there; without adapters.
 
     ``type`` is that of matrices, the model's own unless given; a matrix whose rows are not whole blocks of it takes
-    the next finer one, and what scores tokens is kept in 8 bits at least.
+    another (q4_0 instead of q4_k, f16 instead of others), which the log says; what scores tokens has 8 bits at least.
     Raises: ConfigError with the reason if llama.cpp cannot run the model or its tokenizer, ShapeError if the
     vocabulary is wider than the model, CheckpointError if the file is there (unless ``overwrite``).
     """
@@ -78,6 +79,12 @@ def _types(model: Model, wanted: Type, name: str) -> dict[str, tuple[Type, tuple
         shape = entry.shape([part.shape for part in entry.of(parameters)])
         kind = TYPES["f32"] if entry.name.endswith(FULL) else chosen(wanted, shape, head=entry.name == scorer)
         found[entry.name] = kind, shape
+    odd = [key for key, (_, shape) in found.items() if len(shape) > 1 and shape[-1] % wanted.block]
+    if odd:
+        logging.getLogger("danlu").warning(
+            "GGUF: the rows of %d matrices are no whole blocks of %d numbers (%s …), so they are kept in another type than "
+            "%s", len(odd), wanted.block, odd[0], wanted.name,
+        )  # fmt: skip
     return found
 
 
