@@ -98,8 +98,25 @@ def test_a_head_that_drips_is_not_waited_for(served: Served) -> None:
         began = time.monotonic()
         assert wire(served, said) == b""
         assert time.monotonic() - began < 4
-    done = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"  # one that was answered, and then half of another
-    assert wire(served, done + b"GET /hea").count(b"HTTP/1.1 200") == 1
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as line:
+        line.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert line.recv(65536).startswith(b"HTTP/1.1 200")
+        line.sendall(b"GET /hea")  # one that was answered, and then half of another
+        while line.recv(65536):
+            pass
+
+
+def test_a_connection_that_is_used_is_not_closed(served: Served) -> None:
+    """The time for a head begins when it is waited for, not when the connection was made."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as line:
+        for _ in range(8):
+            line.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            got = b""
+            while b"}" not in got:
+                piece = line.recv(65536)
+                assert piece, "it was closed between two requests"
+                got += piece
+            time.sleep(0.15)
 
 
 def test_who_is_no_http_is_told_and_nobody_else_suffers(served: Served) -> None:

@@ -20,7 +20,7 @@ from danlu.assembly.exporting import export
 from danlu.assembly.exports import EXPORTS
 from danlu.assembly.exports.hf import spoken
 from danlu.cli import main
-from danlu.core.errors import CheckpointError, ConfigError
+from danlu.core.errors import CheckpointError, ConfigError, DanluError
 from danlu.core.spec import Spec
 from danlu.peft.attached import Base, attach
 from danlu.tokenize import Tokenizer
@@ -164,3 +164,29 @@ def test_the_verb(
         assert main(["export", str(folder), *words]) == 2
         assert wrong in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_llama_cpp_by_its_python_binding(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    from gguf_models import written
+
+    from danlu.assembly.consumers.llama_python import LlamaPython
+
+    model, tokenizer = small("llama"), small_tokenizer(tmp_path / "tokenizer")
+    consumer = LlamaPython(written(model, tokenizer, tmp_path), 96)
+    found = agreement(consumer, model, tokenizer, "the cat", tolerance=1e-4, stops=tokenizer.stops)
+    consumer.close()
+    assert found.same == found.steps
+    (tmp_path / "cut.gguf").write_bytes((tmp_path / "model.gguf").read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match=r"llama.cpp does not open it"):
+        LlamaPython(tmp_path / "cut.gguf", 96)
+
+
+def test_without_llama_cpp_the_file_stays_and_it_says_how_to_install_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(DanluError, match=r"was written, but comparing it needs llama.cpp: pip install xllamacpp"):
+        export(folder, tmp_path / "out.gguf", EXPORTS["gguf"](), verify="the")
+    assert (tmp_path / "out.gguf").exists()

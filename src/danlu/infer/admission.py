@@ -16,7 +16,7 @@ from ..tokenize import Decoder, Tokenizer
 from .blocks import root
 from .checks import expect_prompt
 from .contrasts import CONTRASTS, Contrast
-from .forward import Reading
+from .heard import Reading
 from .jobs import Job
 from .lines import Line
 from .request import Request

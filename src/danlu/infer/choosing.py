@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .contrasts import Voices
 from .drafters import Guess
-from .forward import Heard
 from .grammatical import grammatical
+from .heard import Heard
 from .jobs import Job
 from .request import Told
 from .scheduler import Piece

@@ -16,8 +16,9 @@ from .admission import Admission
 from .blocks import Blocks
 from .choosing import Turn, alike, chosen, searched, told_of, told_of_prompt, turn
 from .drafters import Drafter
-from .forward import Forward, Heard
+from .forward import Forward
 from .guessing import guessed
+from .heard import Heard
 from .jobs import Job
 from .packed import Prepared
 from .prompt_cache import PromptCache
@@ -141,9 +142,6 @@ class Engine:
                 turns.append(turn(job, row, said, weak.get(row.serial), guess))
         events = [*self._alone([one for one in turns if one.job.search is None]), *self._searched(turns), *self._late]
         self._late.clear()
-        for job in {id(job): job for job in owner.values()}.values():
-            for row in job.rows if job.state is State.RUNNING else ():
-                self.scheduler.settle(job, row)
         return events
 
     def _running(self) -> Iterator[Job]:
@@ -181,6 +179,7 @@ class Engine:
             heard.logits = heard.logits[-1:]
         job.hear(row, piece.start, heard)
         self.scheduler.done(piece)
+        self.scheduler.settle(job, row)
 
     # ── rows by themselves ───────────────────────────────────────────────────────────────────────────────────────
     def _alone(self, turns: Sequence[Turn]) -> Iterator[Event]:

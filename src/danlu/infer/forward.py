@@ -3,78 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from ..nn.layout import Layout, Memory
+from ..nn.layout import Layout
 from ..nn.model import Model
-from ..nn.pages import Pages, Table
-from ..nn.pages.plain import Plain
-from ..nn.ragged import Alone, Ragged, Text
+from ..nn.pages import Pages
+from ..nn.ragged import Alone, Ragged
 from ..nn.routers import Router
 from ..nn.sites import Adapted, Branch, Delta, Entrance, KeySource, Site
 from ..nn.states import States
 from ..peft.attached import acting_as
-from .native_step import NativeStep
+from .heard import Heard, Reading
 from .packed import Prepared
 from .scheduler import Piece
 from .sequence import Sequence as Row
-from .static_step import Feed, StaticSteps
+from .steps import mixes_texts, steps_of, table_of, text_of
 
 STEPS = 1 << 16  # an engine decodes for long: laying the weights out pays
-
-
-@dataclass(eq=False)
-class Reading:
-    """What a pass has to know of a row beside its tokens.
-
-    ``adapters`` act on it; ``memory`` is what an encoder read for it, ``states`` what a recurrent model remembers;
-    ``hidden`` asks for the states under the head, ``early`` for the logits of these layers.
-    """
-
-    adapters: tuple[str, ...] = ()
-    memory: Memory | None = None
-    states: States | None = None
-    hidden: bool = False
-    early: tuple[int, ...] = ()
-
-    def plain(self) -> Reading:
-        """For a model that has no adapters and is asked for logits alone."""
-        return Reading()
-
-    def fork(self) -> Reading:
-        """The same for a row with the same past."""
-        return replace(self, states=self.states and self.states.fork())
-
-
-@dataclass(eq=False)
-class Heard:
-    """What a pass says of a piece.  logits: (wanted, V), float32; hidden: (fed, M); early: layer → (wanted, V)."""
-
-    logits: Tensor
-    hidden: Tensor | None = None
-    early: dict[int, Tensor] = field(default_factory=dict)
 
 
 class Forward:
     """Feeds a model whose keys lie in ``pages``; ``rows`` are decoded side by side in the main.
 
-    ``rounded`` as in EngineSettings.
-
-    Texts go through the model in one row wherever each token is computed by itself and attention by text; adapters at
-    linear maps and branches act on their own spans of it. Others go one by one: models that read a prompt in both
-    directions or through an encoder, recurrent ones, adapters that bring keys or vectors of their own.
+    ``rounded`` is as in EngineSettings. Texts go through the model in one row wherever each token is computed by itself
+    and attention by text; adapters at linear maps and branches act on their own spans of it. Others go one by one:
+    models that read a prompt in both directions or through an encoder, recurrent ones, adapters that bring keys or
+    vectors of their own.
     """
 
     def __init__(self, prepared: Prepared, pages: Pages, *, rows: int = 1, rounded: bool = False) -> None:
         self.prepared, self.model, self.pages, self.rows = prepared, prepared.model, pages, rows
         self.device = next(self.model.parameters()).device
         self.ways: dict[str, str] = {}  # of adapters, by name
-        self.native = _native(self.model, pages, rounded)
-        self.static = _static(self.model, pages)
+        self.steps = steps_of(self.model, pages, rounded=rounded)
         self.raggable = mixes_texts(self.model)
 
     @torch.inference_mode()
@@ -133,18 +97,15 @@ class Forward:
 
     # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _together(self, lane: Sequence[Piece], readings: Mapping[int, Reading]) -> Iterator[tuple[int, Heard]]:
-        texts = [_text(piece, self.pages.size) for piece in lane]
-        if self._bare(lane, readings):
-            if self.native is not None and sum(text.fed for text in texts) <= NativeStep.width:
-                yield from self._natively(self.native, lane, texts)
-                return
-            if self.static is not None and all(text.fed == 1 for text in texts):
-                feeds = [
-                    Feed(p.row.ids(p.start)[0], text.start, text.table) for p, text in zip(lane, texts, strict=True)
-                ]
-                heard = zip(lane, self.static(feeds), strict=True)
-                yield from ((piece.row.serial, Heard(logits[None][: piece.wanted])) for piece, logits in heard)
-                return
+        quick = self._quick(lane, readings)
+        if self.steps is not None and quick:
+            yield from self.steps(quick)
+        if rest := [piece for piece in lane if piece not in quick]:
+            yield from self._whole(rest, readings)
+
+    def _whole(self, lane: Sequence[Piece], readings: Mapping[int, Reading]) -> Iterator[tuple[int, Heard]]:
+        """Through the model's own modules, all texts in one row."""
+        texts = [text_of(piece, self.pages.size) for piece in lane]
         layout = Ragged(self.pages, texts).layout()
         tokens = torch.tensor([[i for piece in lane for i in piece.row.ids(piece.start, piece.stop)]])
         few = all(text.fed <= FEW for text in texts)
@@ -162,31 +123,21 @@ class Forward:
             states = hidden[end - (piece.stop - piece.start) : end] if reading.hidden else None
             yield piece.row.serial, Heard(logits, states, {i: by_layer[i][number] for i in reading.early})
 
-    def _bare(self, lane: Sequence[Piece], readings: Mapping[int, Reading]) -> bool:
-        """Whether they go through the model without adapters and are asked for nothing but logits."""
+    def _quick(self, lane: Sequence[Piece], readings: Mapping[int, Reading]) -> list[Piece]:
+        """Those that go in one call: through the model without adapters, asked for nothing but logits."""
         asked = [readings[piece.row.serial] for piece in lane]
-        return not any(one.adapters or one.hidden or one.early for one in asked)
-
-    def _natively(self, step: NativeStep, lane: Sequence[Piece], texts: Sequence[Text]) -> Iterator[tuple[int, Heard]]:
-        """In one call: each token is a row of its own."""
-        assert isinstance(self.pages, Plain)
-        fed = [(text, at) for text in texts for at in range(text.start, text.stop)]
-        blocks = max(len(text.table) for text in texts)
-        tables = torch.tensor([[*text.table, *[0] * (blocks - len(text.table))] for text, _ in fed], dtype=torch.int32)
-        positions = torch.tensor([at for _, at in fed])
-        tokens = torch.tensor([i for piece in lane for i in piece.row.ids(piece.start, piece.stop)])
-        lengths = (positions + 1).int()
-        logits = step(tokens, positions, tables, lengths, self.pages.k, self.pages.v, self.pages.size)
-        end = 0
-        for piece in lane:
-            end += piece.stop - piece.start
-            yield piece.row.serial, Heard(logits[end - piece.wanted : end])
+        if self.steps is None or any(one.adapters or one.hidden or one.early for one in asked):
+            return []
+        if self.steps.serves(lane):
+            return list(lane)
+        few = [piece for piece in lane if piece.stop - piece.start <= FEW]
+        return few if few and self.steps.serves(few) else []
 
     def _alone(self, piece: Piece, reading: Reading) -> Heard:
         row, model = piece.row, self.model
         tokens = torch.tensor([row.ids(piece.start, piece.stop)], device=self.device)
         cache = self._remembered(row, reading) or Alone(
-            self.pages, _table(row), row.slots(piece.start), row.forgotten * self.pages.size
+            self.pages, table_of(row), row.slots(piece.start), row.forgotten * self.pages.size
         )  # fmt: skip
         layout = Layout.dense(tokens, cache, piece.start)
         order = None
@@ -219,27 +170,6 @@ class Forward:
 
 FEW = 8  # tokens of a text up to which the weights laid out for decoding serve
 ALONE, OWN, SPANS = "alone", "own", "spans"
-
-
-def _native(model: Model, pages: Pages, rounded: bool) -> NativeStep | None:
-    """The whole step of the bare model in one call, where there is one."""
-    if not isinstance(pages, Plain):
-        return None
-    with acting_as(model) if model.switch else nullcontext():
-        step = NativeStep.of(model, rounded=rounded)
-    return step if isinstance(step, NativeStep) else None
-
-
-def _static(model: Model, pages: Pages) -> StaticSteps | None:
-    """Steps that are recorded once and replayed, on a GPU; the last block of the pool is theirs."""
-    if pages.device.type != "cuda" or not isinstance(pages, Plain) or not mixes_texts(model):
-        return None
-    return StaticSteps(model, pages, pages.blocks - 1)
-
-
-def mixes_texts(model: Model) -> bool:
-    """Whether texts may stand in one row: each token is computed from those before it in its text."""
-    return model.begin is None and not model.ahead and model.remembers_keys
 
 
 def goes_with_others(model: Model) -> bool:
@@ -293,13 +223,3 @@ def _spans(lane: Sequence[Piece], readings: Mapping[int, Reading]) -> dict[str, 
             spans[name] = slice(spans[name].start if name in spans else begin, end)
         begin = end
     return spans
-
-
-def _table(row: Row) -> Table:
-    return tuple(0 if block is None else block for block in row.table)
-
-
-def _text(piece: Piece, size: int) -> Text:
-    row = piece.row
-    first = row.forgotten * size
-    return Text(_table(row), row.slots(piece.start), row.slots(piece.stop), first)

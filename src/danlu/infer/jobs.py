@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .contrasts import Contrast
 from .decoders import Decoder
-from .forward import Heard, Reading
+from .heard import Heard, Reading
 from .lines import Line
 from .request import Event, Request, Told
 from .searches import Search

@@ -12,12 +12,14 @@ from ..core.errors import ConfigError
 from ..nn.model import Model
 from ..nn.pages import PAGES
 from .blocks import Blocks, Full
-from .forward import Forward, Heard, Reading, mixes_texts
+from .forward import Forward
+from .heard import Heard, Reading
 from .memories import alike
 from .packed import Prepared
 from .rows import Row
 from .scheduler import Piece
 from .sequence import Sequence as Twin
+from .steps import mixes_texts
 
 SIZE = 64  # tokens a block
 CHUNK = 512  # tokens of a prompt that are read at once

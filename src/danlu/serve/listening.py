@@ -16,6 +16,7 @@ from ..core.errors import ConfigError
 from .service import Service
 
 HEADER_SECONDS = 10.0  # how long the head of a request may take
+IDLE_SECONDS = 30  # how long a connection stays open between requests: longer than clients keep theirs
 GRACE = 2.0  # seconds in which streams that were ended go out
 
 
@@ -54,13 +55,19 @@ class Patient(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.waiting is None and self._idle:
+        if not self._idle:
+            self._forget()
+        elif self.waiting is None:
             self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._forget()
+
+    def _forget(self) -> None:
         if self.waiting is not None:
             self.waiting.cancel()
+            self.waiting = None
 
     @property
     def _idle(self) -> bool:
@@ -82,6 +89,7 @@ class Listener(uvicorn.Server):
         config = uvicorn.Config(
             app, http=Patient, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=int(drain + 2 * GRACE) + 1, h11_max_incomplete_event_size=64 << 10,
+            timeout_keep_alive=IDLE_SECONDS,
         )  # fmt: skip
         super().__init__(config)
         self.service, self.drain = service, drain

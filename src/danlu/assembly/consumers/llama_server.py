@@ -19,11 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.errors import CheckpointError, DanluError
+from ...core.errors import CheckpointError
 from . import Answer, Consumer
 
 HOST, SECONDS, TOLD = "127.0.0.1", 300.0, 2048
 """Where it listens; how long it may load, or answer; how many tokens of a law it tells."""
+PACKAGE, SERVER = "xllamacpp", "llama-server"
 PACKAGED = """
 import sys
 import xllamacpp
@@ -39,10 +40,15 @@ sys.stdin.read()
 """
 
 
+def installed() -> bool:
+    """Whether there is a server to start."""
+    return bool(importlib.util.find_spec(PACKAGE) or shutil.which(SERVER))
+
+
 class LlamaServer(Consumer):
     """A GGUF file opened by llama.cpp, keys and values in full precision.
 
-    Raises: DanluError if there is no llama.cpp, CheckpointError with its words if it does not open the file.
+    Raises: CheckpointError with its words if it does not open the file.
     """
 
     name = "llama.cpp"
@@ -158,25 +164,22 @@ def _started(path: Path, context: int, threads: int) -> tuple[_Program, str]:
     raise CheckpointError(f"{path}: llama.cpp does not start with it in {WAITS[-1]:.0f} seconds; look at its size")
 
 
-WAITS, READ = (8.0, 30.0, SECONDS), 1e8
+WAITS, READ = (5.0, 5.0, 10.0, 10.0, 30.0, SECONDS), 1e8
 """Seconds that a start may take, beside those for reading so many bytes a second."""
 
 
 def _way(path: Path, context: int, threads: int) -> tuple[list[str], Ready]:
-    """How it is started, and how its address is known; raises DanluError if there is none."""
-    if importlib.util.find_spec("xllamacpp"):
+    """How it is started, and how its address is known."""
+    if importlib.util.find_spec(PACKAGE):
         return [sys.executable, "-c", PACKAGED, str(path), str(context), str(threads)], _said
-    if found := shutil.which("llama-server"):
-        with socket.socket() as free:
-            free.bind((HOST, 0))
-            port = str(free.getsockname()[1])
-        plain = ["--host", HOST, "--port", port, "-np", "1", "--jinja", "--no-warmup", "-ngl", "0"]
-        kept = ["-ctk", "f32", "-ctv", "f32", "-fa", "off", "-c", str(context), "-t", str(threads)]
-        return [found, "-m", str(path), *plain, *kept], lambda program: _healthy(f"http://{HOST}:{port}")
-    raise DanluError(
-        "comparing with llama.cpp needs it: pip install xllamacpp, or put llama-server on the PATH (brew install "
-        "llama.cpp, or a release of ggml-org/llama.cpp)"
-    )
+    found = shutil.which(SERVER)
+    assert found is not None
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = str(free.getsockname()[1])
+    plain = ["--host", HOST, "--port", port, "-np", "1", "--jinja", "--no-warmup", "-ngl", "0"]
+    kept = ["-ctk", "f32", "-ctv", "f32", "-fa", "off", "-c", str(context), "-t", str(threads)]
+    return [found, "-m", str(path), *plain, *kept], lambda program: _healthy(f"http://{HOST}:{port}")
 
 
 def _said(program: _Program) -> str | None:

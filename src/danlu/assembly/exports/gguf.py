@@ -11,7 +11,7 @@ from ...models.gguf import save_gguf
 from ...models.gguf.weight_types import named
 from ...nn.model import Model
 from ..consumers import Consumer
-from ..consumers.llama_server import LlamaServer
+from ..consumers.llama import llama_cpp
 from ..loading import load
 from . import EXPORTS, Export
 
@@ -45,7 +45,7 @@ class Gguf(Export):
         return model, tokenizer
 
     def consumer(self, out: Path, model: Model) -> Consumer:
-        return LlamaServer(out, min(model.dims.context, LONGEST))
+        return llama_cpp(out, min(model.dims.context, LONGEST))
 
     def tolerance(self) -> float:
         return ROUNDED.get(self.type or "bf16", 0.4)

@@ -82,8 +82,8 @@ def _types(model: Model, wanted: Type, name: str) -> dict[str, tuple[Type, tuple
     odd = [key for key, (_, shape) in found.items() if len(shape) > 1 and shape[-1] % wanted.block]
     if odd:
         logging.getLogger("danlu").warning(
-            "GGUF: the rows of %d matrices are no whole blocks of %d numbers (%s …), so they are kept in another type than "
-            "%s", len(odd), wanted.block, odd[0], wanted.name,
+            "GGUF: the rows of %d matrices are no whole blocks of %d numbers (%s …), so they are kept in another type "
+            "than %s", len(odd), wanted.block, odd[0], wanted.name,
         )  # fmt: skip
     return found
 

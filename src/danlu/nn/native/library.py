@@ -67,6 +67,7 @@ def built(flags: Sequence[str], folder: Path | None = None) -> Path:
     text = b"\0".join([*(source.read_bytes() for source in sources), *map(str.encode, flags), _machine()])
     file = (folder or _folder()) / f"native-{hashlib.sha256(text).hexdigest()[:24]}.so"
     if not file.exists():
+        logging.getLogger("danlu").info("compiling native kernels for this machine, once: %s", file)
         with atomic(file) as draft:
             _compile(flags, [source for source in sources if source.suffix == ".c"], draft)
             _try(draft)

@@ -28,7 +28,8 @@ def refused(recipe: Recipe, position: str, more: Mapping[str, bool]) -> str | No
         recipe,
         {
             f"its positions are {recipe.position.use!r}, not {position!r}": recipe.position.use == position,
-            f"its norm is {recipe.norm.use!r}, not layer": recipe.norm.use == "layer",
+            "its positions begin elsewhere than at 0": not any(recipe.position.settings.values()),
+            "its norm is not layer, with biases": recipe.norm.use == "layer" and recipe.norm.settings.get("bias", True),
             f"its wiring is {recipe.wiring.use!r}, not 'pre'": recipe.wiring == PRE,
             "its feed-forward is no GELU (by tanh) with biases": recipe.ffn == TANH,
             "its attention lacks biases, or normalizes queries and keys": recipe.bias
