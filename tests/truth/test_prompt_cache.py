@@ -15,7 +15,8 @@ from talkers import small_model, small_tokenizer
 from danlu.core.errors import ConfigError
 from danlu.core.spec import Spec
 from danlu.infer.engine import Engine
-from danlu.infer.prompt_cache import PromptCache, fingerprint
+from danlu.infer.fingerprints import fingerprint
+from danlu.infer.prompt_cache import PromptCache
 from danlu.infer.request import Request
 from danlu.infer.sampling import Sampling
 from danlu.infer.settings import EngineSettings
@@ -186,6 +187,21 @@ def test_old_files_make_room(tmp_path) -> None:
         PromptCache(tmp_path / "kept", fresh)
     assert say(fresh, [token + 3 for token in SYSTEM])[1] >= 64
     assert say(fresh, ASKED[0])[1] == 0
+
+
+def test_a_disk_that_is_full_is_told(tmp_path, monkeypatch) -> None:
+    engine = made(tmp_path)
+    kept = PromptCache(tmp_path / "kept", engine)
+    for _ in range(2):
+        say(engine, ASKED[0])
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.warns(UserWarning, match="cannot be written .*No space left on device.*; the beginning is not kept"):
+        assert kept.write() == 0
+    assert not list((tmp_path / "kept").iterdir())
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path) -> None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ..core.errors import ConfigError
 from ..core.files import atomic, remove_drafts
 from ..core.spec import Spec
-from ..nn.model import Model
-from ..nn.sites import own
-from ..peft.attached import acting_as, state_of
 from .blocks import keys
+from .fingerprints import digest, fingerprint
 from .jobs import Job
 
 if TYPE_CHECKING:
@@ -127,7 +124,7 @@ class PromptCache:
             twin.fill(tensors)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError):
             return self._drop(file, "is damaged")
-        if told != _sum(tensors.values()):
+        if told != digest(tensors.values()):
             return self._drop(file, "is damaged: its numbers are not those that were written")
         self.engine.follow()
         held: list[int] = []
@@ -146,6 +143,7 @@ class PromptCache:
             blocks.give(block)
 
     def _write(self, adapters: tuple[str, ...], ids: Sequence[int]) -> bool:
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         blocks, pages = self.engine.scheduler.blocks, self.engine.forward.pages
@@ -158,11 +156,15 @@ class PromptCache:
         twin.settled(range(len(found)))
         tensors = dict(twin.held())
         mark = self._mark(adapters)
-        said = {"adapters": adapters, "model": mark, "kind": self.kind, "sum": _sum(tensors.values())}
+        said = {"adapters": adapters, "model": mark, "kind": self.kind, "sum": digest(tensors.values())}
         name = blake2b(f"{mark} {self.kind} {list(ids)}".encode(), digest_size=16).hexdigest()
         file = self.folder / f"{name}.safetensors"
-        with atomic(file) as draft:
-            save_file(tensors | {"ids": torch.tensor(ids)}, draft, {"danlu": json.dumps(said)})
+        try:
+            with atomic(file) as draft:
+                save_file(tensors | {"ids": torch.tensor(ids)}, draft, {"danlu": json.dumps(said)})
+        except (OSError, SafetensorError) as error:
+            warnings.warn(f"{file}: cannot be written ({error}); the beginning is not kept", stacklevel=3)
+            return False
         self._enlist(file, adapters, ids)
         return True
 
@@ -194,40 +196,6 @@ class PromptCache:
         if adapters not in self.marks:
             self.marks[adapters] = fingerprint(self.engine.model, adapters)
         return self.marks[adapters]
-
-
-@torch.no_grad()
-def fingerprint(model: Model, adapters: Sequence[str] = ()) -> str:
-    """What a model and these adapters are, to the number: another one has another."""
-    total = blake2b(digest_size=16)
-    for name, tensor in _numbers(model, adapters):
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(_raw(tensor))
-    total.update(repr(model.recipe).encode())
-    return total.hexdigest()
-
-
-def _numbers(model: Model, adapters: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-    if model.switch is None:
-        yield from own(model)
-        return
-    with acting_as(model):
-        yield from own(model)
-    for number, name in enumerate(adapters):
-        settings = json.dumps(model.switch.adapters[name].spec.write(), sort_keys=True)
-        yield f"{number} {settings}", torch.empty(0)
-        yield from sorted(state_of(model, name).items())
-
-
-def _sum(tensors: Iterable[Tensor]) -> str:
-    total = blake2b(digest_size=16)
-    for tensor in tensors:
-        total.update(_raw(tensor))
-    return total.hexdigest()
-
-
-def _raw(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def _unused(file: Path, why: str) -> None:
