@@ -168,3 +168,21 @@ def test_drafts_a_companion_and_a_small_cache_change_no_greedy_text(
     assert "smaller one" in refused(capsys, base, "--draft", "model", "--port", 0)
     assert "no drafter named" in refused(capsys, base, "--draft", "nothing", "--port", 0)
     assert "nothing" in refused(capsys, base, "--cache", "nothing", "--port", 0)
+
+
+def test_long_beginnings_survive_the_process(base: Path, tmp_path: Path) -> None:
+    """A second server finds on disk what the first one's requests shared."""
+    kept = tmp_path / "prompts"
+    system = {"role": "system", "content": "the 你好 " * 40}
+    for wanted in (0, 1):
+        with started(base, "--prompt-cache", kept) as (process, url):
+            cached = []
+            for word in ("a", "b", "c"):
+                body = {"messages": [system, {"role": "user", "content": word}], "max_tokens": 2}
+                usage = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()["usage"]
+                cached.append(usage["prompt_tokens_details"]["cached_tokens"])
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        assert bool(cached[0]) == bool(wanted), "only a server that finds a file knows the first prompt"
+        assert cached[1]
+        assert len(list(kept.glob("*.safetensors"))) == 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..infer.drafters import Drafter
     from ..infer.engine import Engine
+    from ..infer.prompt_cache import PromptCache
     from ..infer.settings import EngineSettings
     from ..nn.model import Model
     from ..serve.reader import Reader
@@ -54,6 +55,12 @@ def _engine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache-gib", type=float, metavar="G", help="memory for keys (default: what is needed)")
     parser.add_argument("--no-reuse", action="store_true", help="read every prompt anew")
+    parser.add_argument(
+        "--prompt-cache", metavar="FOLDER", help="keep the keys of long shared beginnings there for the next start"
+    )
+    parser.add_argument(
+        "--exact", action="store_true", help="multiply weights of 8 and 4 bits without rounding: slower"
+    )
     parser.add_argument("--draft", metavar="SPEC", help="guess ahead: ngram, model or {use: ngram, tokens: 6}")
     parser.add_argument(
         "--companion",
@@ -91,6 +98,7 @@ def _serve(args: argparse.Namespace) -> None:
     listening = bound(args.host, args.port)  # before the model is read: a taken port is told at once
     try:
         engine, base = _opened(args)
+        prompts = _prompts(args, engine)
         house = opened(
             engine, args.name or _name(args.model), queue=args.queue, votes=args.votes, shelf=args.shelf, base=base,
             pooling=args.pooling,
@@ -100,6 +108,8 @@ def _serve(args: argparse.Namespace) -> None:
         place = f"[{host}]" if ":" in host else host
         print(f"{', '.join(house.models.names)} at http://{place}:{port}  (page /, API /v1)", flush=True)
         Listener(app, house.service, drain=args.drain).run(sockets=[listening])
+        if prompts is not None and (kept := prompts.write()):
+            _say(f"{kept} shared beginnings kept in {args.prompt_cache}")
     finally:
         listening.close()
 
@@ -119,6 +129,7 @@ def _opened(args: argparse.Namespace) -> tuple[Engine | Reader, str | None]:
     settings = EngineSettings(
         rows=args.rows, budget=args.budget, cache=yaml.safe_load(args.cache), context=args.context,
         reuse=not args.no_reuse, cache_bytes=None if args.cache_gib is None else int(args.cache_gib * GIB),
+        rounded=not args.exact,
     )  # fmt: skip
     model, tokenizer, names = load_with(args.model, args.adapter, base=args.base, any_base=args.any_base)
     if tokenizer is None:
@@ -144,6 +155,18 @@ def _speaking(args: argparse.Namespace, model: Model, tokenizer: Tokenizer, sett
     companion = load(args.companion)[0] if args.companion else None
     drafter = _drafter(args.draft, companion)
     return Engine(model, tokenizer, settings=settings, companion=None if drafter else companion, drafter=drafter)
+
+
+def _prompts(args: argparse.Namespace, engine: Engine | Reader) -> PromptCache | None:
+    from ..core.errors import ConfigError
+    from ..infer.engine import Engine
+    from ..infer.prompt_cache import PromptCache
+
+    if args.prompt_cache is None:
+        return None
+    if not isinstance(engine, Engine):
+        raise ConfigError("--prompt-cache: an encoder goes on with no prompt; strike it")
+    return PromptCache(args.prompt_cache, engine)
 
 
 def _drafter(given: str | None, companion: Model | None) -> Drafter | None:

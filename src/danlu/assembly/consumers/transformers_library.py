@@ -24,7 +24,7 @@ class Transformers(Consumer):
         try:
             import transformers
         except ImportError:
-            raise MissingExtra("transformers", "dev", "comparing with transformers") from None
+            raise MissingExtra("transformers", "verify", "comparing with transformers") from None
         try:
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(folder))
             opened: Any = transformers.AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype)
