@@ -1,7 +1,7 @@
 """The whole engine against transformers.generate: decoding, requests of mixed length end to end, the first token.
 
-One thread, CPU seconds, A B A B in one process. transformers answers in the dtype in which it is fastest here; requests of
-mixed length go to it in one padded batch, and it stops when the longest is done.
+One thread, CPU seconds, A B A B in one process. transformers answers in the dtype in which it is fastest here; requests
+of mixed length go to it in one padded batch, and it stops when the longest is done.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,26 +67,24 @@ def rows() -> list[dict[str, Any]]:
     return [*_decoding(), *_mixed(), *_first_token(), _keys()]
 
 
-def _decoding() -> list[dict[str, Any]]:
-    found = []
+def _decoding() -> Iterator[dict[str, Any]]:
     for name, (settings, vocab) in SHAPES.items():
-        plain = _model(settings, vocab)
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"
-            danlu.models.save(plain, None, folder)
+            danlu.models.save(_model(settings, vocab), None, folder)
             for batch in (1, 8):
                 peer, dtype = _best(folder, batch)
-                for (kind, rows_), aim in AIMS.items():
-                    if rows_ == batch:
-                        ours = Ours(_kept(_model(settings, vocab), kind), batch)
-                        a, b = medians(*paired(lambda: ours.seconds(NEW), lambda: peer.seconds(NEW), ROUNDS))
-                        what = f"engine, decoding {PROMPT} + {NEW}, {name} LLaMA, {kind}, batch {batch}"
-                        against = f"transformers.generate, {dtype}"
-                        found.append(
-                            row(what, batch * NEW / a, batch * NEW / b, unit="tokens/s", against=against, aim=aim)
-                        )
-                        _tell(found[-1])
-    return found
+                for kind in [kind for kind, rows_ in AIMS if rows_ == batch]:
+                    ours = Ours(_kept(_model(settings, vocab), kind), batch)
+                    yield _beside(f"{name} LLaMA, {kind}, batch {batch}", ours, peer, dtype, AIMS[kind, batch])
+
+
+def _beside(what: str, ours: Ours, peer: Side, dtype: str, aim: float) -> dict[str, Any]:
+    a, b = medians(*paired(lambda: ours.seconds(NEW), lambda: peer.seconds(NEW), ROUNDS))
+    what, against = f"engine, decoding {PROMPT} + {NEW}, {what}", f"transformers.generate, {dtype}"
+    line = row(what, ours.batch * NEW / a, ours.batch * NEW / b, unit="tokens/s", against=against, aim=aim)
+    _tell(line)
+    return line
 
 
 def _mixed() -> list[dict[str, Any]]:
