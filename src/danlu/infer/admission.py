@@ -14,7 +14,7 @@ from ..nn.model import Model
 from ..peft.attached import acting_as
 from ..tokenize import Decoder, Tokenizer
 from .blocks import root
-from .checks import expect_prompt
+from .checked import expect_prompt
 from .contrasts import CONTRASTS, Contrast
 from .heard import Reading
 from .jobs import Job

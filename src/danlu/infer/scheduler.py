@@ -179,7 +179,7 @@ class Scheduler:
                 self._match(group, row)
             last = row.known - (len(group.rows) > 1)
             size = last - row.computed if group.whole else min(last - row.computed, left - fed)
-            if size <= 0 or (group.whole and size > left - fed and plan.pieces):
+            if size <= 0 or (group.whole and size > left - fed and _reading(plan)):
                 continue
             stop = row.computed + size
             if not self._room(group, row, stop, plan):
@@ -279,3 +279,8 @@ class Scheduler:
             self.blocks.give(old)
         while len(row.table) * self.blocks.size < row.slots(stop):
             row.table.append(self.blocks.take(row.table[-1] if row.table else None))
+
+
+def _reading(plan: Plan) -> bool:
+    """Whether somebody's prompt is read already: one that cannot be cut may exceed the budget, two may not."""
+    return any(piece.stop - piece.start > 1 + len(piece.row.drafts) for piece in plan.pieces)

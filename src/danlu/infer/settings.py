@@ -11,6 +11,7 @@ import torch
 
 from ..core.errors import ConfigError
 from ..core.spec import Spec
+from ..nn.attention import Attends
 from ..nn.model import Model
 from ..nn.pages import PAGES, Pages
 
@@ -87,3 +88,9 @@ def free_memory(model: Model) -> float:
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def window_of(model: Model) -> int | None:
+    """How far back any layer looks, in tokens; None if some layer looks at all."""
+    back = [layer.mask.back for layer in model.modules() if isinstance(layer, Attends)]
+    return None if None in back else max((size for size in back if size is not None), default=None)

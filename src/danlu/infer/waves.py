@@ -13,7 +13,7 @@ from ..core.rng import generator
 from ..nn.model import Model, Part
 from ..tokenize import Decoder as TextDecoder
 from ..tokenize import Tokenizer
-from .checks import expect_prompt
+from .checked import expect_prompt
 from .decoders import Decoder
 from .packed import Prepared
 from .runner import Runner
