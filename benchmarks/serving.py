@@ -184,7 +184,7 @@ def _model(settings: dict[str, Any], vocab: int) -> danlu.models.Stack:
 
 
 def _engine(model: danlu.models.Stack, **settings: Any) -> Engine:
-    return Engine(model, Silent(), settings=EngineSettings(**settings))  # type: ignore[arg-type]
+    return Engine(model, Silent(), settings=EngineSettings(rounded=True, **settings))  # type: ignore[arg-type]
 
 
 def _request(ids: list[int], new: int) -> Request:

@@ -27,6 +27,8 @@ def test_rows_of_any_length_step_by_step(use: str, device: str) -> None:
     pages = Plain(model.dims, 41, SIZE, dtype=torch.float32, device=device)
     tables = [(7, 3, 9, 12), (20, 21, 22, 23, 24), (1, 0), (30,)]
     texts = [list(range(10, 10 + n)) for n in (13, 17, 5, 2)]
+    for pool in (pages.k, pages.v):
+        pool.fill_(torch.nan)  # memory that nobody wrote to may hold anything
     steps, random = StaticSteps(model, pages, spare=40), torch.Generator().manual_seed(0)
     for table, ids in zip(tables, texts, strict=True):
         layout = Ragged(pages, [Text(table, 0, len(ids))]).layout()

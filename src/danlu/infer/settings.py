@@ -38,7 +38,7 @@ class EngineSettings:
     cache_bytes: int | None = None
     context: int | None = None
     reuse: bool = True
-    rounded: bool = True
+    rounded: bool = False
 
     def blocks(self, model: Model, *companions: Model) -> int:
         """How many blocks the pool has; warns if it holds less than one text of full length.

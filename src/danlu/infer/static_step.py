@@ -49,7 +49,7 @@ class Gathered:
 
 
 class StaticStep:
-    """``rows`` rows of at most ``keys`` tokens; what is not used reads and writes the block ``spare``.
+    """``rows`` rows of at most ``keys`` tokens; rows that are not used read and write the block ``spare``.
 
     On a GPU the step is recorded at its first use and replayed afterwards; elsewhere it runs as it is.
     Source: Kwon et al. 2023, arXiv:2309.06180, §4.3 (tables of blocks); CUDA graphs as in torch.cuda.graphs.
@@ -83,7 +83,7 @@ class StaticStep:
         for feed in [*feeds, *idle]:
             own = [block * self.size + at for block in feed.table for at in range(self.size)][: feed.position + 1]
             newest.append(own[-1])
-            places.append(own + [self.spare * self.size] * (keys - len(own)))
+            places.append(own + own[-1:] * (keys - len(own)))  # what is hidden is read all the same: never raw memory
             segment.append([1] * len(own) + [0] * (keys - len(own)))
         every = [*feeds, *idle]
         for tensor, values in (
