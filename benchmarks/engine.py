@@ -67,8 +67,12 @@ def rows() -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     if not native.ready():
         return [skipped("decoding by the native step", str(native.why()))]
-    chosen = os.environ.get("DANLU_BENCH_SHAPES", ",".join(SHAPES)).split(",")
-    return [line for shape in chosen for line in _shape(shape)]
+    return [line for shape in shapes() for line in _shape(shape)]
+
+
+def shapes() -> list[str]:
+    """Those that DANLU_BENCH_SHAPES names, all of them unless it is set."""
+    return os.environ.get("DANLU_BENCH_SHAPES", ",".join(SHAPES)).split(",")
 
 
 def _shape(name: str) -> Iterator[dict[str, Any]]:

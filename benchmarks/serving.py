@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine import SHAPES, _best, _kept
+from engine import SHAPES, _best, _kept, shapes
 from engine_peers import PROMPT, Side, Transformers
 from table import medians, paired, row, text
 
@@ -68,7 +68,8 @@ def rows() -> list[dict[str, Any]]:
 
 
 def _decoding() -> Iterator[dict[str, Any]]:
-    for name, (settings, vocab) in SHAPES.items():
+    for name in shapes():
+        settings, vocab = SHAPES[name]
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"
             danlu.models.save(_model(settings, vocab), None, folder)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from talkers import small_model, small_tokenizer
 
-import danlu.infer.waves
 import danlu.infer.packed
 import danlu.infer.runner
+import danlu.infer.waves
 from danlu.infer import Local, generate, log_likelihoods, stream
 from danlu.infer.packed import Part, Prepared
 from danlu.infer.runner import Runner
