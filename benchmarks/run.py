@@ -71,15 +71,23 @@ def _device() -> str:
 
 
 def write(lines: list[dict[str, Any]], facts: dict[str, Any]) -> Path:
-    """Writes the JSON of the day (later runs of a benchmark replace its earlier rows) and the table of the document."""
-    file = HERE / "results" / f"{datetime.date.today().isoformat()}.json"
+    """Writes the JSON of the day and the table of the document: what is measured anew replaces what was known of it."""
+    day = datetime.date.today().isoformat()
+    file = HERE / "results" / f"{day}.json"
     file.parent.mkdir(exist_ok=True)
-    old = json.loads(file.read_text())["rows"] if file.exists() else []
     fresh = {line["benchmark"] for line in lines}
-    lines = sorted([r for r in old if r["benchmark"] not in fresh] + lines, key=lambda r: r["benchmark"])
+    old = [row for row in known() if row["benchmark"] not in fresh]
+    lines = sorted(old + [{**line, "day": day} for line in lines], key=lambda row: row["benchmark"])
     file.write_text(json.dumps({"machine": facts, "rows": lines}, indent=2, ensure_ascii=False) + "\n")
     publish(lines, facts, file.stem)
     return file
+
+
+def known() -> list[dict[str, Any]]:
+    """The rows of the newest results, with the day on which each was measured."""
+    files = sorted((HERE / "results").glob("*.json"))
+    rows = json.loads(files[-1].read_text())["rows"] if files else []
+    return [{"day": files[-1].stem, **row} for row in rows]
 
 
 def publish(lines: list[dict[str, Any]], facts: dict[str, Any], day: str) -> None:
@@ -88,7 +96,7 @@ def publish(lines: list[dict[str, Any]], facts: dict[str, Any], day: str) -> Non
 
     page = DOCUMENT.read_text()
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    about = f"Measured {day} on {facts['cores']} cores ({facts['device']}, {facts['vector']}); {versions}."
+    about = f"Last measured {day} on {facts['cores']} cores ({facts['device']}, {facts['vector']}); {versions}."
     before, rest = page.split(BEGIN)
     DOCUMENT.write_text(f"{before}{BEGIN}\n\n{about}\n\n{text(lines)}\n\n{END}{rest.split(END)[1]}")
 

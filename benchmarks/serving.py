@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine import SHAPES, _best, _kept, shapes
+from engine import SHAPES, WHY, _best, _kept, shapes
 from engine_peers import PROMPT, Side, Transformers
 from table import medians, paired, row, text
 
@@ -77,13 +77,15 @@ def _decoding() -> Iterator[dict[str, Any]]:
                 peer, dtype = _best(folder, batch)
                 for kind in [kind for kind, rows_ in AIMS if rows_ == batch]:
                     ours = Ours(_kept(_model(settings, vocab), kind), batch)
-                    yield _beside(f"{name} LLaMA, {kind}, batch {batch}", ours, peer, dtype, AIMS[kind, batch])
+                    yield _beside(
+                        f"{name} LLaMA, {kind}, batch {batch}", ours, peer, dtype, AIMS[kind, batch], WHY[kind]
+                    )
 
 
-def _beside(what: str, ours: Ours, peer: Side, dtype: str, aim: float) -> dict[str, Any]:
+def _beside(what: str, ours: Ours, peer: Side, dtype: str, aim: float, why: str) -> dict[str, Any]:
     a, b = medians(*paired(lambda: ours.seconds(NEW), lambda: peer.seconds(NEW), ROUNDS))
     what, against = f"engine, decoding {PROMPT} + {NEW}, {what}", f"transformers.generate, {dtype}"
-    line = row(what, ours.batch * NEW / a, ours.batch * NEW / b, unit="tokens/s", against=against, aim=aim)
+    line = row(what, ours.batch * NEW / a, ours.batch * NEW / b, unit="tokens/s", against=against, aim=aim, why=why)
     _tell(line)
     return line
 

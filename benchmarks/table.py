@@ -50,7 +50,7 @@ def medians(*series: Iterable[float]) -> list[float]:
 
 def text(rows: list[dict[str, Any]]) -> str:
     """A Markdown table, which is also readable in a terminal."""
-    head = ["benchmark", "what", "ours", "peer", "unit", "against", "ratio", "aim", "held"]
+    head = ["benchmark", "what", "ours", "peer", "unit", "against", "ratio", "aim", "held", "day"]
     lines = [[_cell(r, name) for name in head] for r in rows]
     widths = [max(len(name), *(len(line[i]) for line in lines)) for i, name in enumerate(head)]
     draw = lambda cells: "| " + " | ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)) + " |"  # noqa: E731
