@@ -39,7 +39,7 @@ BEST = {
 
 LLAMA_CPP = {1: 0.6, 8: 1.0}
 WHY = {
-    "fp32": "at batch 1 ours reads weights at 0.8 of what one core can, at batch 8 both are bound by fused multiply-adds",
+    "fp32": "batch 1 reads weights at 0.8 of what one core can, batch 8 is bound by fused multiply-adds on both sides",
     "bf16": "on AVX2 turning bf16 into fp32 costs as much as reading it; the aim was set on a machine with AVX-512",
     "int8": "AVX2 has no VNNI; in the engine its own work beside the step is 0.7 ms of a token's 3 at batch 1",
     "int4": "the engine's own work beside the step is 0.7 ms of a token's 2.3",

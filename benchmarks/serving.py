@@ -130,9 +130,11 @@ def _mixed() -> list[dict[str, Any]]:
 
         a, b = medians(*paired(ours, theirs, ROUNDS))
         what = f"engine, 16 requests of mixed length end to end, 25.8M LLaMA, {kind}"
-        found.append(
-            row(what, tokens / a, tokens / b, unit="tokens/s", against="transformers.generate, fp32", aim=MIXED)
+        against, why = (
+            "transformers.generate, fp32",
+            "reading prompts is the same products on both sides: 2.1 of our 5 s",
         )
+        found.append(row(what, tokens / a, tokens / b, unit="tokens/s", against=against, aim=MIXED, why=why))
         _tell(found[-1])
     return found
 
