@@ -21,7 +21,7 @@ class LlamaPython(Consumer):
     name = "llama.cpp"
 
     def __init__(self, path: str | Path, context: int, *, threads: int = 1) -> None:
-        import llama_cpp
+        import llama_cpp  # pyright: ignore[reportMissingImports]
 
         self._library: Any = llama_cpp
         whole = {"type_k": 0, "type_v": 0, "flash_attn": False, "logits_all": True, "n_gpu_layers": 0}
@@ -46,7 +46,7 @@ class LlamaPython(Consumer):
         return Answer(tokens, laws)
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> str:
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+        from llama_cpp.llama_chat_format import Jinja2ChatFormatter  # pyright: ignore[reportMissingImports]
 
         llama, said = self._llama, self._llama.metadata
         texts = {end: llama.detokenize([token], special=True).decode() for end, token in self._ends().items()}
