@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 
 from ..nn.model import Model
@@ -46,14 +47,14 @@ class Native(Steps):
         return sum(piece.stop - piece.start for piece in lane) <= NativeStep.width
 
     def __call__(self, lane: Sequence[Piece]) -> Iterator[tuple[int, Heard]]:
-        texts = [text_of(piece, self.pages.size) for piece in lane]
-        fed = [(text, at) for text in texts for at in range(text.start, text.stop)]
-        blocks = max(len(text.table) for text in texts)
-        tables = torch.tensor([[*text.table, *[0] * (blocks - len(text.table))] for text, _ in fed], dtype=torch.int32)
-        positions = torch.tensor([at for _, at in fed])
-        tokens = torch.tensor([i for piece in lane for i in piece.row.ids(piece.start, piece.stop)])
-        lengths = (positions + 1).int()
-        logits = self.step(tokens, positions, tables, lengths, self.pages.k, self.pages.v, self.pages.size)
+        fed = [(piece.row, at) for piece in lane for at in range(piece.start, piece.stop)]
+        tables = np.zeros((len(fed), max(len(row.table) for row, _ in fed)), dtype=np.int32)
+        for place, (row, _) in enumerate(fed):
+            tables[place, : len(row.table)] = table_of(row)
+        positions = np.array([at for _, at in fed])
+        tokens = np.array([i for piece in lane for i in piece.row.ids(piece.start, piece.stop)])
+        given = (torch.from_numpy(x) for x in (tokens, positions, tables, (positions + 1).astype(np.int32)))
+        logits = self.step(*given, self.pages.k, self.pages.v, self.pages.size)
         end = 0
         for piece in lane:
             end += piece.stop - piece.start
