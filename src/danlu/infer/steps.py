@@ -53,8 +53,9 @@ class Native(Steps):
             tables[place, : len(row.table)] = table_of(row)
         positions = np.array([at for _, at in fed])
         tokens = np.array([i for piece in lane for i in piece.row.ids(piece.start, piece.stop)])
-        given = (torch.from_numpy(x) for x in (tokens, positions, tables, (positions + 1).astype(np.int32)))
-        logits = self.step(*given, self.pages.k, self.pages.v, self.pages.size)
+        lengths = torch.from_numpy((positions + 1).astype(np.int32))
+        at, new, blocks = torch.from_numpy(positions), torch.from_numpy(tokens), torch.from_numpy(tables)
+        logits = self.step(new, at, blocks, lengths, self.pages.k, self.pages.v, self.pages.size)
         end = 0
         for piece in lane:
             end += piece.stop - piece.start
