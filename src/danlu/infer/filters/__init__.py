@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ...core.errors import ConfigError
 from ...core.registry import Registry
 from ...core.spec import Spec
 from ..rows import Row
@@ -34,6 +35,34 @@ class Filter(ABC):
     @abstractmethod
     def __call__(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:  # (B, V) -> (B, V)
         """The logits that remain; what is given is not changed."""
+
+
+class Share(Filter, ABC):
+    """One whose value is the share p of the probability that is kept."""
+
+    neutral = 1.0
+    strong = 0.3
+    wrong = (0.0, -0.5, 1.1, float("nan"))
+    shapes = True
+
+    def __init__(self, *, value: float) -> None:
+        if not 0 < value <= 1:
+            raise ConfigError(f"{FILTERS.name_of(self)} {value}: must lie within (0, 1]; 1 keeps all")
+        self.value = value
+
+
+class Cutoff(Filter, ABC):
+    """One whose value ε is a probability under which tokens are dropped."""
+
+    neutral = 0.0
+    strong = 0.1
+    wrong = (-0.5, 1.0, float("nan"))
+    shapes = True
+
+    def __init__(self, *, value: float) -> None:
+        if not 0 <= value < 1:
+            raise ConfigError(f"{FILTERS.name_of(self)} {value}: must lie within [0, 1); 0 keeps all")
+        self.value = value
 
 
 FILTERS: Registry[type[Filter]] = Registry("filter", Filter, __name__)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ...core.errors import ConfigError
 from ..rows import Row
-from . import FILTERS, Filter
+from . import FILTERS, Cutoff
 
 
 @FILTERS.add("epsilon_cutoff")
-class EpsilonCutoff(Filter):
+class EpsilonCutoff(Cutoff):
     """Drops tokens whose probability is under ε; the likeliest stays.
 
     Token i goes if p_i < ε.  logits: (B, V).  Raises: ConfigError if ε is not within [0, 1).
@@ -21,15 +20,6 @@ class EpsilonCutoff(Filter):
     """
 
     order = 60
-    neutral = 0.0
-    strong = 0.1
-    wrong = (-0.5, 1.0, float("nan"))
-    shapes = True
-
-    def __init__(self, *, value: float) -> None:
-        if not 0 <= value < 1:
-            raise ConfigError(f"epsilon_cutoff {value}: must lie within [0, 1); 0 keeps all")
-        self.value = value
 
     def __call__(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
         best = logits.amax(-1, keepdim=True)  # (B, 1)

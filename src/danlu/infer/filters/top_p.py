@@ -7,16 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...core.errors import ConfigError
 from ..rows import Row
-from . import FILTERS, Filter
+from . import FILTERS, Share
 
 SMALL = 4096  # a vocabulary of so many tokens is sorted whole
 LIKELIEST = 256  # of a larger one so many at first: sorting 32,000 tokens takes 20 times as long
 
 
 @FILTERS.add("top_p")
-class TopP(Filter):
+class TopP(Share):
     """Drops the unlikeliest tokens as long as what is dropped holds at most 1 - p; the likeliest always stays.
 
     With probabilities in rising order, token i goes if Σ_{j ≤ i} p_j ≤ 1 - p.  logits: (B, V).
@@ -26,15 +25,6 @@ class TopP(Filter):
     """
 
     order = 30
-    neutral = 1.0
-    strong = 0.3
-    wrong = (0.0, -0.5, 1.1, float("nan"))
-    shapes = True
-
-    def __init__(self, *, value: float) -> None:
-        if not 0 < value <= 1:
-            raise ConfigError(f"top_p {value}: must lie within (0, 1]; 1 keeps all")
-        self.value = value
 
     def __call__(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
         return self._nucleus(logits, LIKELIEST if logits.shape[-1] > SMALL else logits.shape[-1])

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ...core.errors import ConfigError
 from ..rows import Row
-from . import FILTERS, Filter
+from . import FILTERS, Share
 
 
 @FILTERS.add("typical_p")
-class TypicalP(Filter):
+class TypicalP(Share):
     """Keeps the tokens whose surprise is nearest the entropy, until they hold a share p of the probability.
 
     With distances |-log p_i - H| in rising order, tokens stay until Σ p_i ≥ p, and what ties with the last of them;
@@ -22,15 +21,6 @@ class TypicalP(Filter):
     """
 
     order = 50
-    neutral = 1.0
-    strong = 0.3
-    wrong = (0.0, -0.5, 1.1, float("nan"))
-    shapes = True
-
-    def __init__(self, *, value: float) -> None:
-        if not 0 < value <= 1:
-            raise ConfigError(f"typical_p {value}: must lie within (0, 1]; 1 keeps all")
-        self.value = value
 
     def __call__(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
         surprise = -logits.log_softmax(-1)
